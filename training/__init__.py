@@ -2,5 +2,7 @@
 
 import os
 
-# Before TensorFlow is imported, its start-up messages can only be turned off from the environment.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from keras_mobilenet import quiet
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # only the environment, before the import, reaches TensorFlow's messages
+quiet.import_tensorflow()

@@ -1,0 +1,105 @@
+"""The few layers that Keras lacks."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+_FUSED_DTYPES = ("float32", "float16", "bfloat16")
+
+
+@keras.saving.register_keras_serializable(package="keras_mobilenet")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Batch normalization over TensorFlow's fused op: Keras's layer, computed in one pass.
+
+    Keras 3 composes batch normalization from primitive operations; in training the fused kernel takes a fraction of
+    their time. Weights, names, arguments and moving statistics are Keras's, so files written with either layer load into
+    the other. Inputs that the fused op does not take (other than 4-D channels-last float32, float16 or bfloat16; a mask;
+    `renorm`; `synchronized`) go through Keras's own computation.
+
+    Args:
+        **kwargs: Those of `keras.layers.BatchNormalization`.
+
+    Example:
+    ```python
+    layer = km.BatchNormalization(momentum=0.9)
+    y = layer(np.ones((2, 8, 8, 16), "float32"), training=True)
+    ```
+
+    Reference: [Ioffe and Szegedy, 2015](https://arxiv.org/abs/1502.03167).
+    """
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:  # noqa: D102
+        if not self._takes_fused(inputs, mask):
+            return super().call(inputs, training=training, mask=mask)
+        ones, zeros = tf.ones_like(self.moving_mean), tf.zeros_like(self.moving_mean)
+        scale = tf.convert_to_tensor(self.gamma) if self.scale else ones
+        offset = tf.convert_to_tensor(self.beta) if self.center else zeros
+        if not (training and self.trainable):
+            mean, variance = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
+            return _fused(inputs, scale, offset, mean, variance, self.epsilon, training=False)[0]
+        outputs, mean, variance = _fused(inputs, scale, offset, None, None, self.epsilon, training=True)
+        # The fused op returns the unbiased variance; Keras averages the biased one.
+        pixels = tf.cast(tf.size(inputs) / tf.shape(inputs)[-1], variance.dtype)
+        variance *= (pixels - 1) / pixels
+        self.moving_mean.assign(self.moving_mean * self.momentum + mean * (1 - self.momentum))
+        self.moving_variance.assign(self.moving_variance * self.momentum + variance * (1 - self.momentum))
+        return outputs
+
+    def _takes_fused(self, inputs: Any, mask: Any) -> bool:
+        return (
+            mask is None
+            and not (self.renorm or self.synchronized)
+            and len(inputs.shape) == 4
+            and self.axis in (-1, 3)
+            and keras.backend.standardize_dtype(inputs.dtype) in _FUSED_DTYPES
+            and keras.backend.standardize_dtype(self.moving_mean.dtype) == "float32"
+        )
+
+
+def _fused(x: Any, scale: Any, offset: Any, mean: Any, variance: Any, epsilon: float, training: bool) -> Any:
+    return tf.compat.v1.nn.fused_batch_norm(x, scale, offset, mean, variance, epsilon=epsilon, is_training=training)
+
+
+@keras.saving.register_keras_serializable(package="keras_mobilenet")
+class SamePadding2D(keras.layers.Layer):
+    """Zero padding that makes a strided "valid" convolution equal to a "same" one, at every input size.
+
+    keras.applications puts a padding layer before each strided depthwise convolution and fixes its widths when the model
+    is built, which is off by one pixel for inputs of unknown odd size. This layer keeps the name and place of those and
+    takes the widths from the input that arrives.
+
+    Args:
+        kernel_size: Height and width of the convolution that follows, in pixels.
+        strides: Its stride, in pixels.
+        **kwargs: Those of `keras.layers.Layer`.
+
+    Example:
+    ```python
+    x = SamePadding2D(kernel_size=3, strides=2)(x)
+    x = keras.layers.DepthwiseConv2D(3, strides=2, padding="valid")(x)
+    ```
+    """
+
+    def __init__(self, kernel_size: int = 3, strides: int = 2, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.kernel_size = int(kernel_size)
+        self.strides = int(strides)
+
+    def call(self, inputs: Any) -> Any:  # noqa: D102
+        dynamic = tf.shape(inputs)
+        sizes = [inputs.shape[axis] if inputs.shape[axis] is not None else dynamic[axis] for axis in (1, 2)]
+        return tf.pad(inputs, [(0, 0), *(self._widths(size) for size in sizes), (0, 0)])
+
+    def _widths(self, size: Any) -> tuple[Any, Any]:
+        outputs = -(-size // self.strides)
+        total = (outputs - 1) * self.strides + self.kernel_size - size
+        total = max(total, 0) if isinstance(total, int) else tf.maximum(total, 0)
+        return total // 2, total - total // 2
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:  # noqa: D102
+        batch, height, width, channels = input_shape
+        return batch, *(size and size + sum(self._widths(size)) for size in (height, width)), channels
+
+    def get_config(self) -> dict[str, Any]:  # noqa: D102
+        return super().get_config() | {"kernel_size": self.kernel_size, "strides": self.strides}
