@@ -19,13 +19,13 @@ def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
 
 def check_whole(name: str, value: object, way_out: str = "") -> None:
     """Raises ValueError unless `value` is a whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
         raise ValueError(f"`{name}={value!r}` is not a whole number of at least 1{way_out}.")
 
 
 def check_share(name: str, value: object) -> None:
     """Raises ValueError unless 0 <= `value` < 1."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < 1:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < 1:
         raise ValueError(f"`{name}={value!r}` is not a share: pass a number from 0 to below 1.")
 
 

@@ -183,8 +183,14 @@ def inverted_residual(
     """
     bottleneck = x
     if expansion != 1:
-        names = {"name": f"{prefix}expand", "batch_norm": f"{prefix}expand_BN", "relu6": f"{prefix}expand_relu"}
-        x = convolution(x, expansion * x.shape[-1], **names, momentum=momentum)
+        x = convolution(
+            x,
+            expansion * x.shape[-1],
+            name=f"{prefix}expand",
+            batch_norm=f"{prefix}expand_BN",
+            relu6=f"{prefix}expand_relu",
+            momentum=momentum,
+        )
     if shortcut == "expansion" and previous_expansion is not None and previous_expansion.shape == x.shape:
         x = layers.Add(name=f"{prefix}expand_add")([previous_expansion, x])
     expanded = x

@@ -13,9 +13,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """Batch normalization over TensorFlow's fused op: Keras's layer, computed in one pass.
 
     Keras 3 composes batch normalization from primitive operations; in training the fused kernel takes a fraction of
-    their time. Weights, names, arguments and moving statistics are Keras's, so files written with either layer load into
-    the other. Inputs that the fused op does not take (other than 4-D channels-last float32, float16 or bfloat16; a mask;
-    `renorm`; `synchronized`) go through Keras's own computation.
+    their time. Weights, names, arguments and moving statistics are Keras's, so files written with either layer load
+    into the other. Inputs that the fused op does not take (other than 4-D channels-last float32, float16 or bfloat16; a
+    mask; `renorm`; `synchronized`) go through Keras's own computation.
 
     Args:
         **kwargs: Those of `keras.layers.BatchNormalization`.
@@ -65,9 +65,9 @@ def _fused(x: Any, scale: Any, offset: Any, mean: Any, variance: Any, epsilon: f
 class SamePadding2D(keras.layers.Layer):
     """Zero padding that makes a strided "valid" convolution equal to a "same" one, at every input size.
 
-    keras.applications puts a padding layer before each strided depthwise convolution and fixes its widths when the model
-    is built, which is off by one pixel for inputs of unknown odd size. This layer keeps the name and place of those and
-    takes the widths from the input that arrives.
+    keras.applications puts a padding layer before each strided depthwise convolution and fixes its widths when the
+    model is built, which is off by one pixel for inputs of unknown odd size. This layer keeps the name and place of
+    those and takes the widths from the input that arrives.
 
     Args:
         kernel_size: Height and width of the convolution that follows, in pixels.

@@ -119,14 +119,29 @@ def MobileNetV1(
     rows = SHALLOW_BLOCKS if shallow else BLOCKS
     strides = arguments.dilate([row.stride for row in rows], output_stride)
     for number, (row, (stride, dilation)) in enumerate(zip(rows, strides, strict=True), start=1):
-        options = {"stride": stride, "dilation": dilation, "momentum": batch_norm_momentum}
         filters = _width(row.filters, alpha)
         if convolution == "standard":
-            conv = f"conv_{number}"
-            names = {"name": conv, "batch_norm": f"{conv}_bn", "relu6": f"{conv}_relu"}
-            x = blocks.convolution(x, filters, 3, **names, **options)
+            x = blocks.convolution(
+                x,
+                filters,
+                3,
+                name=f"conv_{number}",
+                batch_norm=f"conv_{number}_bn",
+                relu6=f"conv_{number}_relu",
+                stride=stride,
+                dilation=dilation,
+                momentum=batch_norm_momentum,
+            )
         else:
-            x = blocks.depthwise_separable(x, filters, block=number, depth_multiplier=depth_multiplier, **options)
+            x = blocks.depthwise_separable(
+                x,
+                filters,
+                block=number,
+                stride=stride,
+                dilation=dilation,
+                depth_multiplier=depth_multiplier,
+                momentum=batch_norm_momentum,
+            )
     if include_top:
         x = _classifier(x, classes, dropout, classifier_activation)
     else:

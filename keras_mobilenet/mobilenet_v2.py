@@ -129,8 +129,9 @@ def MobileNetV2(
             momentum=batch_norm_momentum,
         )
     last_filters = blocks.make_divisible(LAST_FILTERS * max(1.0, alpha))
-    names = {"name": "Conv_1", "batch_norm": "Conv_1_bn", "relu6": "out_relu"}
-    x = blocks.convolution(x, last_filters, **names, momentum=batch_norm_momentum)
+    x = blocks.convolution(
+        x, last_filters, name="Conv_1", batch_norm="Conv_1_bn", relu6="out_relu", momentum=batch_norm_momentum
+    )
     if include_top:
         x = layers.GlobalAveragePooling2D()(x)
         x = layers.Dense(classes, activation=classifier_activation, name="predictions")(x)

@@ -10,8 +10,8 @@ def import_tensorflow() -> None:
     """Imports TensorFlow while what its libraries write to standard error is held back.
 
     `TF_CPP_MIN_LOG_LEVEL` does not reach the messages that are written before TensorFlow's logging is set up. Programs
-    call this first; the library never does, since it redirects the process's standard error for the length of the import.
-    What was held back is written where the import fails.
+    call this first; the library never does, since it redirects the process's standard error for the length of the
+    import. What was held back is written where the import fails.
 
     Raises:
         ImportError: TensorFlow can't be imported.

@@ -4,5 +4,5 @@ import os
 
 from keras_mobilenet import quiet
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # only the environment, before the import, reaches TensorFlow's messages
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 quiet.import_tensorflow()
