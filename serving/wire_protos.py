@@ -20,10 +20,10 @@ _OUTPUT = flags.DEFINE_string("output", None, "Where to write; by default over t
 
 
 def service_files() -> list[descriptor.FileDescriptor]:
-    """The wheel's files that define the two services."""
-    from tensorflow_serving.apis import model_service_pb2, prediction_service_pb2
+    """The wheel's files that define the two services, and the log that warm-up requests are written as."""
+    from tensorflow_serving.apis import model_service_pb2, prediction_log_pb2, prediction_service_pb2
 
-    return [prediction_service_pb2.DESCRIPTOR, model_service_pb2.DESCRIPTOR]
+    return [prediction_service_pb2.DESCRIPTOR, model_service_pb2.DESCRIPTOR, prediction_log_pb2.DESCRIPTOR]
 
 
 def descriptor_set(roots: Iterable[descriptor.FileDescriptor]) -> bytes:
