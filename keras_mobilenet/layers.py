@@ -89,9 +89,10 @@ class SamePadding2D(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:  # noqa: D102
         dynamic = tf.shape(inputs)
         sizes = [inputs.shape[axis] if inputs.shape[axis] is not None else dynamic[axis] for axis in (1, 2)]
-        return tf.pad(inputs, [(0, 0), *(self._widths(size) for size in sizes), (0, 0)])
+        return tf.pad(inputs, [(0, 0), *(self.widths(size) for size in sizes), (0, 0)])
 
-    def _widths(self, size: Any) -> tuple[Any, Any]:
+    def widths(self, size: Any) -> tuple[Any, Any]:
+        """The pixels of padding before and after a side of `size` pixels (a whole number or a scalar tensor)."""
         outputs = -(-size // self.strides)
         total = (outputs - 1) * self.strides + self.kernel_size - size
         total = max(total, 0) if isinstance(total, int) else tf.maximum(total, 0)
@@ -99,7 +100,7 @@ class SamePadding2D(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:  # noqa: D102
         batch, height, width, channels = input_shape
-        return batch, *(size and size + sum(self._widths(size)) for size in (height, width)), channels
+        return batch, *(size and size + sum(self.widths(size)) for size in (height, width)), channels
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102
         return super().get_config() | {"kernel_size": self.kernel_size, "strides": self.strides}
