@@ -53,7 +53,7 @@ class Padding(enum.IntEnum):
     VALID = 1
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Quantization:
     """real = scale * (stored - zero_point), with one row per channel along `dimension` or one row for the tensor.
 
@@ -73,7 +73,7 @@ class Quantization:
         return self.scale.size > 1
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Tensor:
     """One tensor of a subgraph.
 
