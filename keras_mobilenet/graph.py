@@ -55,16 +55,9 @@ def copy(model: keras.Model) -> keras.Model:
         return copies[id(layer)]
 
     def call(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
-        if not isinstance(layer, keras.Model):
-            return copied(layer)(*args, **kwargs)
-        training = kwargs.get("training")
-
-        def nested_call(inner: keras.layers.Layer, *inner_args: Any, **inner_kwargs: Any) -> Any:
-            if training is not None and inner._call_has_training_arg:
-                inner_kwargs["training"] = training
-            return call(inner, *inner_args, **inner_kwargs)
-
-        return _run(functional(layer), args[0] if len(args) == 1 else args, nested_call)
+        if isinstance(layer, keras.Model):
+            return _run(functional(layer), args[0] if len(args) == 1 else args, call)
+        return copied(layer)(*args, **kwargs)
 
     result = rewrite(model, call)
     for layer in _leaves(model):
@@ -79,7 +72,7 @@ def functional(model: keras.Model) -> keras.Model:
         ValueError: There is none.
     """
     if isinstance(model, keras.Sequential) and model.built:
-        return keras.Model(model.input, model.output, name=model.name)
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     if not hasattr(model, "_run_through_graph"):
         raise ValueError(
             f"`{model.name}` ({type(model).__name__}) has no graph of layers to read: build it with keras.Input and "

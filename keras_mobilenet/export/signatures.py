@@ -1,0 +1,116 @@
+"""What an exported model answers to: the signatures of the SavedModel."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from keras_mobilenet import graph, preprocessing
+
+TOP = 5  # classes in `class_ids`, `scores` and Classify's answer
+CLASSIFY_METHOD = "tensorflow/serving/classify"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One signature.
+
+    Args:
+        function: `tf.function` with an input signature; returns named outputs.
+        method: TF Serving's method name, where it is not Predict's.
+    """
+
+    function: Any
+    method: str | None = None
+
+
+def is_classifier(model: keras.Model) -> bool:
+    """Whether the model's one output is a score per class, not a feature map or a pooled feature."""
+    if len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
+        return False
+    last = graph.producer(model.outputs[0])
+    return not isinstance(last, keras.layers.GlobalAveragePooling2D | keras.layers.GlobalMaxPooling2D)
+
+
+def signatures(model: keras.Model, size: tuple[int, int], labels: Sequence[str] | None) -> dict[str, Signature]:
+    """The signatures of an inference model.
+
+    Args:
+        model: Inference model without batch norm, float images [N, H, W, 3] in [-1, 1] -> one or several outputs.
+        size: Height and width of its input, in pixels.
+        labels: Name of each class, or None.
+
+    Returns:
+        Signature key -> signature. A classifier has `serving_default`, `encoded_image` and `classify`; another model the
+        first two.
+    """
+    network = frozen(model, size)
+    answer = _classes_and_scores if is_classifier(model) else _named_outputs(model)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *size, 3), tf.uint8, name="image")])
+    def serving_default(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        return answer(network(preprocessing.preprocess_input(image)))
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])
+    def encoded_image(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        return answer(network(_decoded(image_bytes, size)))
+
+    result = {"serving_default": Signature(serving_default), "encoded_image": Signature(encoded_image)}
+    if is_classifier(model):
+        result["classify"] = Signature(_classify(network, size, labels or _numbers(model)), CLASSIFY_METHOD)
+    return result
+
+
+def frozen(model: keras.Model, size: tuple[int, int]) -> Callable[[tf.Tensor], list[tf.Tensor]]:
+    """The model as a function whose weights are constants: float images [N, H, W, 3] -> float32 outputs."""
+    activation = _missing_softmax(model)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *size, model.input_shape[-1]), tf.float32)])
+    def network(x: tf.Tensor) -> list[tf.Tensor]:
+        outputs = keras.tree.flatten(model(x, training=False))
+        return [activation(tf.cast(y, tf.float32)) for y in outputs]
+
+    return convert_variables_to_constants_v2(network.get_concrete_function())
+
+
+def _missing_softmax(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Softmax for a classifier that ends in logits, else the identity."""
+    last = graph.producer(model.outputs[0])
+    logits = is_classifier(model) and getattr(last, "activation", None) is keras.activations.linear
+    return tf.nn.softmax if logits else tf.identity
+
+
+def _classes_and_scores(outputs: list[tf.Tensor]) -> dict[str, tf.Tensor]:
+    (probabilities,) = outputs
+    scores, class_ids = tf.math.top_k(probabilities, min(TOP, probabilities.shape[-1]))
+    return {"probabilities": probabilities, "class_ids": class_ids, "scores": scores}
+
+
+def _named_outputs(model: keras.Model) -> Callable[[list[tf.Tensor]], dict[str, tf.Tensor]]:
+    names = ["features"] if len(model.outputs) == 1 else [graph.producer(output).name for output in model.outputs]
+    return lambda outputs: dict(zip(names, outputs, strict=True))
+
+
+def _decoded(image_bytes: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    return preprocessing.preprocess_input(preprocessing.decode_and_resize(image_bytes, size))
+
+
+def _classify(network: Any, size: tuple[int, int], labels: Sequence[str]) -> Any:
+    """TF Serving's Classify: serialized tf.Example with `image/encoded` -> the best classes' names and scores."""
+    names = tf.constant(list(labels))
+    features = {"image/encoded": tf.io.FixedLenFeature((), tf.string)}
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="inputs")])
+    def classify(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        image_bytes = tf.io.parse_example(inputs, features)["image/encoded"]
+        best = _classes_and_scores(network(_decoded(image_bytes, size)))
+        return {"classes": tf.gather(names, best["class_ids"]), "scores": best["scores"]}
+
+    return classify
+
+
+def _numbers(model: keras.Model) -> list[str]:
+    return [str(number) for number in range(model.output_shape[-1])]
