@@ -29,8 +29,8 @@ def export_saved_model(
 ) -> Path:
     """Writes the next version of a served model.
 
-    Batch norm is folded, the weights are constants, the batch size is free. The version appears under its number only when
-    it is whole; a version that is there is never touched.
+    Batch norm is folded, the weights are constants, the batch size is free. The version appears under its number only
+    when it is whole; a version that is there is never touched.
 
     Args:
         model: Keras model, float images [N, H, W, 3] in [-1, 1] -> class scores [N, classes] (probabilities or logits),
@@ -42,8 +42,8 @@ def export_saved_model(
 
     Returns:
         Folder of the new version. Signatures: `serving_default` (`image` uint8 [N, H, W, 3] -> `probabilities` float32
-        [N, classes], `class_ids` int32 and `scores` float32 of the best five), `encoded_image` (`image_bytes` string [N],
-        the same outputs), `classify` (tf.Example with `image/encoded` -> `classes`, `scores`). A model that is no
+        [N, classes], `class_ids` int32 and `scores` float32 of the best five), `encoded_image` (`image_bytes` string
+        [N], the same outputs), `classify` (tf.Example with `image/encoded` -> `classes`, `scores`). A model that is no
         classifier puts out `features`, or its outputs by layer name, and has no `classify`.
 
     Raises:
@@ -103,8 +103,8 @@ def _publish(scratch: Path, directory: Path) -> Path:
 def _image_size(model: keras.Model, image_size: tuple[int, int] | None) -> tuple[int, int]:
     if len(model.inputs) != 1 or len(model.input_shape) != 4 or model.input_shape[-1] != 3:
         raise ValueError(
-            f"`{model.name}` reads {[tuple(x.shape) for x in model.inputs]}, but an export takes pictures: one input of "
-            "shape (N, height, width, 3)."
+            f"`{model.name}` reads {[tuple(x.shape) for x in model.inputs]}, but an export takes pictures: one input "
+            "of shape (N, height, width, 3)."
         )
     fixed = model.input_shape[1:3]
     size = tuple(image_size) if image_size is not None else fixed
@@ -116,7 +116,7 @@ def _image_size(model: keras.Model, image_size: tuple[int, int] | None) -> tuple
         )
     if any(side not in (None, asked) for side, asked in zip(fixed, size, strict=True)):
         raise ValueError(f"`image_size={size}` does not fit `{model.name}`, which reads {fixed}: leave it out.")
-    return size
+    return int(size[0]), int(size[1])
 
 
 def _labels(model: keras.Model, labels: Sequence[str] | str | PathLike[str] | None) -> list[str] | None:
@@ -130,7 +130,7 @@ def _labels(model: keras.Model, labels: Sequence[str] | str | PathLike[str] | No
         raise ValueError(f"`labels` were passed, but `{model.name}` is no classifier: leave them out.")
     if len(names) != model.output_shape[-1]:
         raise ValueError(
-            f"{len(names)} labels don't fit the {model.output_shape[-1]} classes of `{model.name}`: pass one for each class, "
-            "in the order of the outputs."
+            f"{len(names)} labels don't fit the {model.output_shape[-1]} classes of `{model.name}`: pass one for each "
+            "class, in the order of the outputs."
         )
     return names

@@ -44,8 +44,8 @@ def signatures(model: keras.Model, size: tuple[int, int], labels: Sequence[str] 
         labels: Name of each class, or None.
 
     Returns:
-        Signature key -> signature. A classifier has `serving_default`, `encoded_image` and `classify`; another model the
-        first two.
+        Signature key -> signature. A classifier has `serving_default`, `encoded_image` and `classify`; another model
+        the first two.
     """
     network = frozen(model, size)
     answer = _classes_and_scores if is_classifier(model) else _named_outputs(model)
