@@ -1,0 +1,76 @@
+"""Serves SavedModels: `python -m serving.server --model_name=NAME --model_base_path=DIRECTORY`."""
+
+import importlib.metadata
+import signal
+import sys
+
+from absl import app, logging
+
+from serving.server import quiet
+
+with quiet.start_up():
+    import tensorflow as tf
+
+    from serving.server import config, flags, server, status
+
+    quiet.first_session()
+
+_FAILURE = 255  # TF Serving exits with -1.
+
+
+def main(argv: list[str]) -> int:
+    """Starts the server and waits for SIGTERM or Ctrl-C."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unknown argument: {argv[1]}")
+    if flags.flags.FLAGS.version:
+        print(f"keras_mobilenet ModelServer (TF-Serving-compatible): {_version()}")
+        print(f"TensorFlow Library: {tf.__version__}")
+        return 0
+    logging.set_verbosity(max(logging.INFO, logging.get_verbosity()))
+    for complaint in flags.complaints():
+        logging.warning(complaint)
+    return _serve(flags.read())
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("keras-mobilenet")
+    except importlib.metadata.PackageNotFoundError:
+        return "from a checkout"
+
+
+def _serve(options: config.Options) -> int:
+    try:
+        model_server = server.ModelServer(options)
+    except status.ServingError as error:
+        return _fail(error)
+    _stop_on_signals(model_server)
+    try:
+        model_server.start()
+        model_server.wait()
+    except status.ServingError as error:
+        model_server.stop()
+        return _fail(error)
+    logging.info("Draining: requests under way get up to %g s", options.drain_seconds)
+    model_server.stop()
+    return 0
+
+
+def _stop_on_signals(model_server: server.ModelServer) -> None:
+    def stop(number: int, frame: object) -> None:
+        # A second signal ends the process at once.
+        signal.signal(number, signal.SIG_DFL)
+        model_server.request_stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+
+
+def _fail(error: status.ServingError) -> int:
+    print(f"Failed to start server. Error: {error}", file=sys.stderr)
+    return _FAILURE
+
+
+if __name__ == "__main__":
+    flags.define()
+    app.run(main)

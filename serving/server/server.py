@@ -1,0 +1,149 @@
+"""Puts the server together: engine, batching, faces, configuration polling; starts and drains them."""
+
+import threading
+from pathlib import Path
+
+from absl import logging
+from tensorflow_serving.config import model_server_config_pb2
+
+from serving.server import (
+    backends,
+    config,
+    engine,
+    grpc_face,
+    lifecycle,
+    metrics,
+    observing,
+    rest_face,
+    servable,
+    status,
+    text_protos,
+    tls,
+    warmup,
+)
+
+
+class ModelServer:
+    """A running server.
+
+    Args:
+        options: What the flags say.
+
+    Raises:
+        ServingError: For options that contradict each other, or files that do not parse.
+
+    Example:
+        >>> server = ModelServer(config.Options(grpc_port=0, model_base_path="/models/mobilenet"))
+        >>> server.start()
+        >>> server.grpc_port  # doctest: +SKIP
+        43817
+        >>> server.stop()
+    """
+
+    def __init__(self, options: config.Options) -> None:
+        self._options = options
+        self._initial = config.initial(options)
+        self._credentials = tls.credentials(options.ssl_config_file)
+        self._metrics_path = _metrics_path(options.monitoring_config_file)
+        self.engine = engine.Engine(backends.choose(options), options, self._prepare)
+        self._observer = observing.Observer(self.engine, options.request_log)
+        self._grpc: grpc_face.GrpcFace | None = None
+        self._rest: rest_face.RestFace | None = None
+        self._stopping = threading.Event()
+        self._config_poller = threading.Thread(target=self._poll_config, name="config", daemon=True)
+
+    @property
+    def grpc_port(self) -> int:
+        """The gRPC port, also where a free one was asked for; 0 before `start`."""
+        return self._grpc.port if self._grpc else 0
+
+    @property
+    def rest_api_port(self) -> int:
+        """The REST port; 0 where there is no REST face."""
+        return self._rest.port if self._rest else 0
+
+    def start(self) -> None:
+        """Loads the models, then starts to answer; returns early when `stop` was called meanwhile.
+
+        Raises:
+            ServingError: Where a model fails to load or the gRPC port is taken.
+        """
+        added = self.engine.configure(self._initial)
+        self.engine.start()
+        self.engine.wait_until_available(added, self._stopping.is_set)
+        if self._stopping.is_set():
+            return
+        context = grpc_face.Context(self.engine, self._observer, self._options)
+        self._grpc = grpc_face.GrpcFace(context, self._credentials)
+        self._grpc.start()
+        self._start_rest()
+        if self._options.model_config_file and self._options.model_config_file_poll_wait_seconds > 0:
+            self._config_poller.start()
+
+    def request_stop(self) -> None:
+        """Asks `start` and `wait` to return; safe in a signal handler."""
+        self._stopping.set()
+
+    def wait(self) -> None:
+        """Waits until `request_stop` is called."""
+        self._stopping.wait()
+
+    def stop(self) -> None:
+        """Refuses new requests, lets those under way finish, then frees everything."""
+        self._stopping.set()
+        if self._config_poller.is_alive():
+            self._config_poller.join()
+        faces = [face for face in (self._grpc, self._rest) if face]
+        stoppers = [threading.Thread(target=face.stop, args=(self._options.drain_seconds,)) for face in faces]
+        for stopper in stoppers:
+            stopper.start()
+        for stopper in stoppers:
+            stopper.join()
+        self.engine.stop()
+        self._observer.close()
+
+    def _start_rest(self) -> None:
+        port = self._options.rest_api_port
+        if port == 0:
+            return
+        if port == self.grpc_port:
+            logging.error(
+                "--rest_api_port cannot be same as --port. Please use a different port for HTTP/REST API. Skipped "
+                "exporting HTTP/REST API."
+            )
+            return
+        api = rest_face.RestApi(self.engine, self._observer, self._options.rest_api_timeout_in_ms / 1000)
+        face = rest_face.RestFace(api, self._options, self._metrics_path)
+        try:
+            face.start()
+        except OSError as error:
+            logging.error("Failed to start HTTP Server at localhost:%d: %s", port, error)
+            face.stop(0)
+            return
+        self._rest = face
+
+    def _prepare(self, model: lifecycle.LoadedModel, path: Path) -> servable.Servable:
+        if self._options.enable_model_warmup:
+            warmup.run(model, path, self._options.num_request_iterations_for_warmup)
+        return model.servable
+
+    def _poll_config(self) -> None:
+        path, current = self._options.model_config_file, self._initial
+        while not self._stopping.wait(self._options.model_config_file_poll_wait_seconds):
+            try:
+                new = text_protos.read(path, model_server_config_pb2.ModelServerConfig)
+                if new != current:
+                    self.engine.configure(new)
+                    current = new
+                    logging.info("Reloaded %s", path)
+            except status.ServingError as error:
+                logging.log_every_n_seconds(
+                    logging.ERROR, "PollFilesystemAndReloadConfig failed to ReloadConfig: %s", 60, error
+                )
+
+
+def _metrics_path(monitoring_config_file: str) -> str:
+    if not monitoring_config_file:
+        return ""
+    prometheus = text_protos.read(monitoring_config_file, text_protos.MonitoringConfig).prometheus_config
+    return (prometheus.path or metrics.PATH) if prometheus.enable else ""
