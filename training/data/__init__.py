@@ -1,0 +1,21 @@
+"""Pictures for training and evaluation: where they come from, which of them are fit, and batches of them."""
+
+from training.data.order import steps_per_epoch
+from training.data.pictures import Source, Split, hold_out
+from training.data.pipeline import Augmentation, Input, batches
+from training.data.sources import load
+from training.data.verify import BadPicture, BadPicturesError, verify
+
+__all__ = [
+    "Augmentation",
+    "BadPicture",
+    "BadPicturesError",
+    "Input",
+    "Source",
+    "Split",
+    "batches",
+    "hold_out",
+    "load",
+    "steps_per_epoch",
+    "verify",
+]
