@@ -153,7 +153,7 @@ class Peer(prediction_service_pb2_grpc.PredictionServiceServicer, model_service_
         response.model_spec.version.value = self.version
         response.model_spec.signature_name = spec.signature_name
 
-    def Predict(self, request, context):  # noqa: N802
+    def Predict(self, request, context):
         self.enter("Predict", request.model_spec, context)
         name = request.model_spec.signature_name
         if name not in self.functions:
@@ -173,7 +173,7 @@ class Peer(prediction_service_pb2_grpc.PredictionServiceServicer, model_service_
             response.outputs[key].CopyFrom(tf.make_tensor_proto(outputs[key].numpy()))
         return response
 
-    def Classify(self, request, context):  # noqa: N802
+    def Classify(self, request, context):
         self.enter("Classify", request.model_spec, context)
         examples = [example.SerializeToString() for example in request.input.example_list.examples]
         try:
@@ -188,7 +188,7 @@ class Peer(prediction_service_pb2_grpc.PredictionServiceServicer, model_service_
                 classes.add(label=label.decode(), score=score)
         return response
 
-    def GetModelMetadata(self, request, context):  # noqa: N802
+    def GetModelMetadata(self, request, context):
         self.enter("GetModelMetadata", request.model_spec, context)
         signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=self.signatures)
         response = get_model_metadata_pb2.GetModelMetadataResponse()
@@ -196,7 +196,7 @@ class Peer(prediction_service_pb2_grpc.PredictionServiceServicer, model_service_
         response.metadata["signature_def"].Pack(signatures)
         return response
 
-    def GetModelStatus(self, request, context):  # noqa: N802
+    def GetModelStatus(self, request, context):
         self.enter("GetModelStatus", request.model_spec, context)
         response = get_model_status_pb2.GetModelStatusResponse()
         entry = response.model_version_status.add(version=self.version, state="AVAILABLE")
@@ -205,7 +205,7 @@ class Peer(prediction_service_pb2_grpc.PredictionServiceServicer, model_service_
         failed.status.error_code, failed.status.error_message = 5, "no such file"
         return response
 
-    def HandleReloadConfigRequest(self, request, context):  # noqa: N802
+    def HandleReloadConfigRequest(self, request, context):
         self.calls.append("HandleReloadConfigRequest")
         response = model_management_pb2.ReloadConfigResponse()
         if any(not config.base_path.startswith("/") for config in request.config.model_config_list.config):

@@ -255,7 +255,7 @@ def test_unavailable_is_tried_again(client, peer):
     check(client.predict(IMAGE), expected(peer))
     assert peer.calls == ["Predict"] * 4
     peer.fail(grpc.StatusCode.UNAVAILABLE, "the queue is full", times=4)
-    with pytest.raises(ClientError, match="UNAVAILABLE.*the queue is full"):
+    with pytest.raises(ClientError, match=r"UNAVAILABLE.*the queue is full"):
         client.predict(IMAGE)
     assert peer.calls == ["Predict"] * 8
 
