@@ -6,3 +6,8 @@ from .mobilenet_v1 import MobileNetV1 as MobileNetV1
 from .mobilenet_v2 import MobileNetV2 as MobileNetV2
 from .mobilenet_v2 import Stage as Stage
 from .optimization.folding import fold_batch_norm as fold_batch_norm
+from .preprocessing import decode_and_resize as decode_and_resize
+from .preprocessing import decode_image as decode_image
+from .preprocessing import decode_predictions as decode_predictions
+from .preprocessing import preprocess_input as preprocess_input
+from .preprocessing import resize as resize
