@@ -5,6 +5,7 @@ model (its signature for Classify, or an output of strings), or from --labels. `
 signatures and `--list` the state of its versions. The exit status is 1 where a picture or the request failed.
 """
 
+import logging
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -49,6 +50,7 @@ def main(arguments: list[str]) -> int:
     """Do what the flags say."""
     paths = arguments[1:]
     _check(paths)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # absl would print a line for each request
     try:
         with _client() as client:
             if _FLAGS.list:

@@ -10,11 +10,10 @@ from keras_mobilenet.client.model_info import (
     Classification,
     ModelMetadata,
     Outputs,
-    VersionStatus,
     parse_signatures,
     parse_status,
 )
-from keras_mobilenet.wire import POOL, message_class, to_array, to_tensor_proto
+from keras_mobilenet.wire import POOL, message_class, to_array, write_tensor
 
 _METHODS = {
     Predict: ("tensorflow.serving.PredictionService", "Predict"),
@@ -74,7 +73,7 @@ def _predict_request(call: Predict) -> Any:
         model_spec=_model_spec(call.model, call.signature_name), output_filter=call.outputs
     )
     for name, array in call.inputs.items():
-        request.inputs[name].CopyFrom(to_tensor_proto(array, call.signature.inputs[name].dtype))
+        write_tensor(request.inputs[name], array, call.signature.inputs[name].dtype)
     return request
 
 
@@ -114,7 +113,7 @@ def decode(call: Call, response: Any, target: str) -> Any:
         case GetMetadata():
             return _metadata(call, response)
         case GetStatus():
-            return _status(response)
+            return parse_status(response)
         case Reload():
             if response.status.error_code:
                 code = _CODES.get(response.status.error_code, grpc.StatusCode.UNKNOWN)
@@ -131,10 +130,6 @@ def _metadata(call: GetMetadata, response: Any) -> ModelMetadata:
     response.metadata["signature_def"].Unpack(signatures)
     spec = response.model_spec
     return ModelMetadata(spec.name or call.model.name, _version(spec), parse_signatures(signatures))
-
-
-def _status(response: Any) -> list[VersionStatus]:
-    return parse_status(response)
 
 
 def error(problem: Any, target: str, timeout: float) -> ClientError:

@@ -1,8 +1,8 @@
 """Message classes of TF Serving's protocol, in a descriptor pool of their own.
 
 The descriptors come from `tensorflow_serving.binpb`, which `python -m serving.wire_protos` takes from the
-tensorflow-serving-api wheel. A private pool keeps them apart from the ones that TensorFlow registers in the default pool,
-so both can live in one process, whichever is imported first.
+tensorflow-serving-api wheel. A private pool keeps them apart from the ones that TensorFlow registers in the default
+pool, so both can live in one process, whichever is imported first.
 """
 
 from pathlib import Path

@@ -43,22 +43,36 @@ def to_tensor_proto(array: Any, dtype: str | None = None) -> Any:
         >>> to_tensor_proto(np.full((2, 3), 65, np.uint8)).tensor_content
         b'AAAAAA'
     """
-    array = np.asarray(array)
+    proto = TensorProto()
+    write_tensor(proto, np.asarray(array), dtype)
+    return proto
+
+
+def write_tensor(proto: Any, array: np.ndarray, dtype: str | None = None) -> None:
+    """Code an array into an empty TensorProto, for instance one within a request, without a copy in between.
+
+    Args:
+        proto: where to write.
+        array: see `to_tensor_proto`.
+        dtype: see `to_tensor_proto`.
+
+    Raises:
+        TypeError: see `to_tensor_proto`.
+    """
     name = dtype or dtypes.name_of_array(array)
-    proto = TensorProto(dtype=dtypes.NUMBERS[name])
+    proto.dtype = dtypes.NUMBERS[name]
     proto.tensor_shape.SetInParent()  # a scalar's shape is empty, not absent
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
     if name == "string":
         proto.string_val.extend(_as_bytes(value) for value in array.ravel().tolist())
-        return proto
+        return
     wanted = dtypes.numpy_dtype(name)
     if array.dtype.newbyteorder("=") != wanted:
         raise TypeError(
             f"An array of {array.dtype} cannot be sent as {name}; convert it with array.astype({wanted.name!r})."
         )
     proto.tensor_content = array.astype(_wire_order(wanted), copy=False).tobytes()
-    return proto
 
 
 def to_array(proto: Any) -> np.ndarray:

@@ -19,7 +19,6 @@ from tensorflow_serving.apis.classification_pb2 import ClassificationResponse
 
 LABELS = ["red", "green", "blue", "grey", "black", "white"]
 IMAGE = tf.TensorSpec([None, None, None, 3], tf.uint8, name="image")
-STRINGS = tf.TensorSpec([None], tf.string)
 
 
 class ColourModel(tf.Module):
@@ -43,9 +42,9 @@ class ColourModel(tf.Module):
     def serve_encoded(self, image_bytes):
         return self.answer(decode(image_bytes))
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
-    def classify(self, examples):
-        features = tf.io.parse_example(examples, {"image/encoded": tf.io.FixedLenFeature([], tf.string)})
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])  # the name that Classify insists on
+    def classify(self, inputs):
+        features = tf.io.parse_example(inputs, {"image/encoded": tf.io.FixedLenFeature([], tf.string)})
         answer = self.answer(decode(features["image/encoded"]))
         return {"classes": tf.gather(tf.constant(LABELS), answer["class_ids"]), "scores": answer["scores"]}
 
@@ -177,7 +176,7 @@ class Peer(prediction_service_pb2_grpc.PredictionServiceServicer, model_service_
         self.enter("Classify", request.model_spec, context)
         examples = [example.SerializeToString() for example in request.input.example_list.examples]
         try:
-            outputs = self.functions[request.model_spec.signature_name](examples=tf.constant(examples))
+            outputs = self.functions[request.model_spec.signature_name](inputs=tf.constant(examples))
         except tf.errors.InvalidArgumentError as error:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.message[:1024])
         response = ClassificationResponse()
