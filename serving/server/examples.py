@@ -10,7 +10,7 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving.server import engine, inference, lifecycle, metrics, status, tensors
+from serving.server import engine, inference, lifecycle, metrics, servable, status, tensors
 from serving.server.servable import DEFAULT_SIGNATURE
 
 CLASSIFY_METHOD = "tensorflow/serving/classify"
@@ -20,7 +20,7 @@ _KINDS = {CLASSIFY_METHOD: "classification", REGRESS_METHOD: "regression"}
 
 
 def classify(
-    models: engine.Engine, request: classification_pb2.ClassificationRequest, call: inference.Call
+    models: engine.Engine, request: classification_pb2.ClassificationRequest, call: servable.Call
 ) -> classification_pb2.ClassificationResponse:
     """Answers Classify.
 
@@ -41,7 +41,7 @@ def classify(
 
 
 def classify_on(
-    model: lifecycle.LoadedModel, request: classification_pb2.ClassificationRequest, call: inference.Call
+    model: lifecycle.LoadedModel, request: classification_pb2.ClassificationRequest, call: servable.Call
 ) -> classification_pb2.ClassificationResponse:
     """Answers Classify on a model at hand."""
     key = request.model_spec.signature_name or DEFAULT_SIGNATURE
@@ -55,7 +55,7 @@ def classify_on(
 
 
 def regress(
-    models: engine.Engine, request: regression_pb2.RegressionRequest, call: inference.Call
+    models: engine.Engine, request: regression_pb2.RegressionRequest, call: servable.Call
 ) -> regression_pb2.RegressionResponse:
     """Answers Regress: one value for each example; see `classify`."""
     inference.require_model_spec(request)
@@ -64,7 +64,7 @@ def regress(
 
 
 def regress_on(
-    model: lifecycle.LoadedModel, request: regression_pb2.RegressionRequest, call: inference.Call
+    model: lifecycle.LoadedModel, request: regression_pb2.RegressionRequest, call: servable.Call
 ) -> regression_pb2.RegressionResponse:
     """Answers Regress on a model at hand."""
     key = request.model_spec.signature_name or DEFAULT_SIGNATURE
@@ -77,7 +77,7 @@ def regress_on(
 
 
 def multi_inference(
-    models: engine.Engine, request: inference_pb2.MultiInferenceRequest, call: inference.Call
+    models: engine.Engine, request: inference_pb2.MultiInferenceRequest, call: servable.Call
 ) -> inference_pb2.MultiInferenceResponse:
     """Answers MultiInference: several classify and regress signatures of one model over the same examples."""
     if not request.tasks:
@@ -87,7 +87,7 @@ def multi_inference(
 
 
 def multi_inference_on(
-    model: lifecycle.LoadedModel, request: inference_pb2.MultiInferenceRequest, call: inference.Call
+    model: lifecycle.LoadedModel, request: inference_pb2.MultiInferenceRequest, call: servable.Call
 ) -> inference_pb2.MultiInferenceResponse:
     """Answers MultiInference on a model at hand."""
     _check_tasks(model, request)
@@ -136,7 +136,7 @@ def _run(
     key: str,
     names: list[str],
     examples: input_pb2.Input,
-    call: inference.Call,
+    call: servable.Call,
     api: str,
 ) -> tuple[int, list[np.ndarray]]:
     serialized = serialize(examples)

@@ -16,9 +16,10 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving.server import config, engine, examples, inference, observing, status
+from serving.server import config, engine, examples, inference, observing, servable, status
 
 _MAX_MESSAGE_BYTES = 2**31 - 1
+_FOREVER_SECONDS = 1e8
 _HEALTH_SERVICES = ("", "ModelService", "PredictionService")
 _Response = TypeVar("_Response", bound=message.Message)
 
@@ -36,12 +37,11 @@ class Context:
         api: str,
         request: message.Message,
         rpc: grpc.ServicerContext,
-        work: Callable[[inference.Call], _Response],
+        work: Callable[[servable.Call], _Response],
     ) -> _Response:
         """Does the work within the client's deadline; its failure becomes the RPC's status."""
         start = time.perf_counter()
-        left = rpc.time_remaining()
-        call = inference.Call(None if left is None else time.monotonic() + left, lambda: not rpc.is_active())
+        call = servable.Call(_deadline(rpc), lambda: not rpc.is_active())
         response, failure = None, None
         try:
             response = work(call)
@@ -126,7 +126,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
             "HandleReloadConfigRequest", request, context, lambda call: self._reload(request, call)
         )
 
-    def _reload(self, request: Any, call: inference.Call) -> model_management_pb2.ReloadConfigResponse:
+    def _reload(self, request: Any, call: servable.Call) -> model_management_pb2.ReloadConfigResponse:
         if request.config.WhichOneof("config") != "model_config_list":
             raise status.invalid_argument(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
@@ -176,7 +176,7 @@ class GrpcFace:
         """
         self._health.enter_graceful_shutdown()
         self._server.stop(grace).wait()
-        self._pool.shutdown()
+        self._pool.shutdown(wait=False)
 
     def _listen(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
         try:
@@ -194,6 +194,12 @@ class GrpcFace:
                 f"Choose another with --port (0 takes a free one)"
             )
         return port
+
+
+def _deadline(rpc: grpc.ServicerContext) -> float | None:
+    left = rpc.time_remaining()
+    # Without a deadline, grpcio gives the seconds to the end of time.
+    return None if left is None or left > _FOREVER_SECONDS else time.monotonic() + left
 
 
 def _channel_arguments(text: str) -> list[tuple[str, int | str]]:

@@ -1,6 +1,5 @@
 """What a request means: Predict, metadata and status, shared by both faces and by warm-up."""
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -14,37 +13,9 @@ from tensorflow_serving.apis import (
 )
 
 from serving.server import engine, lifecycle, metrics, signatures, status, tensors
-from serving.server.servable import DEFAULT_SIGNATURE
+from serving.server.servable import DEFAULT_SIGNATURE, Call
 
 SIGNATURE_DEF = "signature_def"
-
-
-@dataclasses.dataclass(frozen=True)
-class Call:
-    """How a request came and how long its client waits.
-
-    Args:
-        deadline: When the client gives up (monotonic seconds), None for never.
-        cancelled: Says whether the client has gone.
-    """
-
-    deadline: float | None = None
-    cancelled: Callable[[], bool] = lambda: False
-
-    def remaining(self) -> float | None:
-        """Returns the seconds left, None without a deadline.
-
-        Raises:
-            ServingError: DEADLINE_EXCEEDED when none are left, CANCELLED when the client has gone.
-        """
-        if self.cancelled():
-            raise status.ServingError(status.grpc.StatusCode.CANCELLED, "The client cancelled the request")
-        if self.deadline is None:
-            return None
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise status.deadline_exceeded()
-        return left
 
 
 def predict(
@@ -126,10 +97,9 @@ def run(
     call: Call,
     api: str,
 ) -> list[np.ndarray]:
-    """Runs a signature within the call's deadline and records how long it took."""
-    timeout = call.remaining()
+    """Runs a signature and records how long it took."""
     start = time.perf_counter()
-    outputs = model.servable.run(key, inputs, names, timeout)
+    outputs = model.servable.run(key, inputs, names, call)
     metrics.runtime_latency(model.name, api, time.perf_counter() - start)
     return outputs
 

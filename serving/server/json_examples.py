@@ -7,15 +7,13 @@ from typing import Any
 from tensorflow.core.example import example_pb2, feature_pb2
 from tensorflow_serving.apis import classification_pb2, input_pb2, model_pb2, regression_pb2
 
-from serving.server import engine, examples, inference, json_tensors, status
+from serving.server import engine, examples, json_tensors, servable, status
 
 _INT64_MAX, _UINT64_MAX = 2**63 - 1, 2**64 - 1
 _FLOAT_MAX = 3.4028234663852886e38
 
 
-def classify(
-    models: engine.Engine, spec: model_pb2.ModelSpec, document: Mapping[str, Any], call: inference.Call
-) -> str:
+def classify(models: engine.Engine, spec: model_pb2.ModelSpec, document: Mapping[str, Any], call: servable.Call) -> str:
     """Answers a Classify request: `{"results": [[["label", score], ...], ...]}`."""
     request = classification_pb2.ClassificationRequest(model_spec=spec)
     _fill_input(request.input, document)
@@ -26,7 +24,7 @@ def classify(
     return json.dumps({"results": rows})
 
 
-def regress(models: engine.Engine, spec: model_pb2.ModelSpec, document: Mapping[str, Any], call: inference.Call) -> str:
+def regress(models: engine.Engine, spec: model_pb2.ModelSpec, document: Mapping[str, Any], call: servable.Call) -> str:
     """Answers a Regress request: `{"results": [value, ...]}`."""
     request = regression_pb2.RegressionRequest(model_spec=spec)
     _fill_input(request.input, document)

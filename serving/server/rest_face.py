@@ -18,7 +18,7 @@ from tensorflow_serving.apis import (
     model_pb2,
 )
 
-from serving.server import config, engine, inference, json_examples, json_tensors, metrics, observing, status
+from serving.server import config, engine, inference, json_examples, json_tensors, metrics, observing, servable, status
 
 _MODEL = r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?"
 _PREDICTION_PATH = re.compile(rf"(?i){_MODEL}:(classify|regress|predict)")
@@ -66,7 +66,7 @@ class RestApi:
             HTTP status and JSON.
         """
         start = time.perf_counter()
-        call = inference.Call(time.monotonic() + self._timeout if self._timeout > 0 else None)
+        call = servable.Call(time.monotonic() + self._timeout if self._timeout > 0 else None)
         answer, failure = Answer(), None
         try:
             text = self._dispatch(method, path, body, call, answer)
@@ -87,7 +87,7 @@ class RestApi:
             )
         return status.http_status(failure.code) if failure else 200, text
 
-    def _dispatch(self, method: str, path: str, body: bytes, call: inference.Call, answer: Answer) -> str:
+    def _dispatch(self, method: str, path: str, body: bytes, call: servable.Call, answer: Answer) -> str:
         match = None
         if method == "POST":
             match = _PREDICTION_PATH.fullmatch(path)
@@ -105,7 +105,7 @@ class RestApi:
         answer.api = "GetModelMetadata" if verb else "GetModelStatus"
         return self._metadata(answer.spec) if verb else self._status(answer.spec)
 
-    def _infer(self, answer: Answer, body: bytes, call: inference.Call) -> str:
+    def _infer(self, answer: Answer, body: bytes, call: servable.Call) -> str:
         document = json_tensors.parse(body)
         answer.spec.signature_name = json_tensors.signature_name(document)
         if answer.api == "Classify":

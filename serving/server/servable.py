@@ -1,13 +1,45 @@
 """The seam between the engine and whatever runs a model: a backend loads a directory into a servable."""
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from tensorflow.core.protobuf import meta_graph_pb2
 
+from serving.server import status
+
 DEFAULT_SIGNATURE = "serving_default"
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """How long a request's client waits.
+
+    Args:
+        deadline: When the client gives up (monotonic seconds), None for never.
+        cancelled: Says whether the client has gone.
+    """
+
+    deadline: float | None = None
+    cancelled: Callable[[], bool] = lambda: False
+
+    def remaining(self) -> float | None:
+        """Returns the seconds left, None without a deadline.
+
+        Raises:
+            ServingError: DEADLINE_EXCEEDED when none are left, CANCELLED when the client has gone.
+        """
+        if self.cancelled():
+            raise status.ServingError(status.grpc.StatusCode.CANCELLED, "The client cancelled the request")
+        if self.deadline is None:
+            return None
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise status.deadline_exceeded()
+        return left
 
 
 class Servable(Protocol):
@@ -18,7 +50,7 @@ class Servable(Protocol):
         """The signatures by key, with inputs' and outputs' names, dtypes and shapes."""
 
     def run(
-        self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str], timeout: float | None
+        self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str], call: Call
     ) -> list[np.ndarray]:
         """Runs one signature.
 
@@ -26,7 +58,7 @@ class Servable(Protocol):
             signature: A key of `signatures`.
             inputs: Every input of the signature by name; names, dtypes and shapes have been checked against it.
             outputs: Names of the wanted outputs.
-            timeout: Seconds after which to give up with DEADLINE_EXCEEDED, None for no limit.
+            call: `call.remaining()` is the run's timeout; asking for it raises when there is no use in running.
 
         Returns:
             One array for each wanted output, in their order.

@@ -8,6 +8,9 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from serving.server import (
     backends,
+    batch_scheduler,
+    batching,
+    batching_parameters,
     config,
     engine,
     grpc_face,
@@ -45,6 +48,10 @@ class ModelServer:
         self._initial = config.initial(options)
         self._credentials = tls.credentials(options.ssl_config_file)
         self._metrics_path = _metrics_path(options.monitoring_config_file)
+        self._batching = batching_parameters.from_options(options)
+        self._scheduler: batch_scheduler.BatchScheduler | None = None
+        if self._batching:
+            self._scheduler = batch_scheduler.BatchScheduler(self._batching.num_batch_threads)
         self.engine = engine.Engine(backends.choose(options), options, self._prepare)
         self._observer = observing.Observer(self.engine, options.request_log)
         self._grpc: grpc_face.GrpcFace | None = None
@@ -100,6 +107,8 @@ class ModelServer:
         for stopper in stoppers:
             stopper.join()
         self.engine.stop()
+        if self._scheduler:
+            self._scheduler.stop()
         self._observer.close()
 
     def _start_rest(self) -> None:
@@ -125,7 +134,14 @@ class ModelServer:
     def _prepare(self, model: lifecycle.LoadedModel, path: Path) -> servable.Servable:
         if self._options.enable_model_warmup:
             warmup.run(model, path, self._options.num_request_iterations_for_warmup)
-        return model.servable
+        if not self._scheduler:
+            return model.servable
+        parameters = batching_parameters.for_version(
+            path, self._batching, self._options.enable_per_model_batching_parameters
+        )
+        if not parameters:
+            return model.servable
+        return batching.BatchingServable(model.servable, model.name, parameters, self._scheduler)
 
     def _poll_config(self) -> None:
         path, current = self._options.model_config_file, self._initial

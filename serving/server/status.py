@@ -86,6 +86,15 @@ def from_exception(error: BaseException) -> ServingError:
     return ServingError(grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}")
 
 
+def code_of(error: BaseException) -> grpc.StatusCode:
+    """Returns the code that `from_exception` would give, without logging."""
+    if isinstance(error, ServingError):
+        return error.code
+    if isinstance(error, tf.errors.OpError):
+        return _CODES.get(error.error_code, grpc.StatusCode.UNKNOWN)
+    return grpc.StatusCode.INTERNAL
+
+
 def truncate(message: str) -> str:
     """Cuts a message as TF Serving does: 1024 characters, then a mark."""
     return message if len(message) <= MAX_MESSAGE_LENGTH else message[:MAX_MESSAGE_LENGTH] + _TRUNCATED

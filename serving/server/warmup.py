@@ -7,7 +7,7 @@ import tensorflow as tf
 from absl import logging
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.server import examples, inference, lifecycle, metrics, status
+from serving.server import examples, inference, lifecycle, metrics, servable, status
 
 RECORDS = Path("assets.extra") / "tf_serving_warmup_requests"
 MAX_RECORDS = 1000
@@ -75,4 +75,4 @@ def _replay_one(model: lifecycle.LoadedModel, serialized: bytes, records: Path, 
             status.grpc.StatusCode.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind} in {records}"
         )
     for _ in range(iterations):
-        _RUNNERS[kind](model, getattr(log, kind).request, inference.Call())
+        _RUNNERS[kind](model, getattr(log, kind).request, servable.Call())

@@ -25,6 +25,15 @@ class Clients:
         self.url = f"http://localhost:{rest_api_port}"
 
 
+def config_text(root, **models):
+    """Writes a ModelServerConfig: model name to further fields, each with its directory under `root`."""
+    entries = "".join(
+        f"config {{ name: '{name}' base_path: '{root / name}' model_platform: 'tensorflow' {more} }}\n"
+        for name, more in models.items()
+    )
+    return f"model_config_list {{\n{entries}}}\n"
+
+
 def spec(name="half", version=None, label=None, signature=""):
     """Builds a ModelSpec; None for none at all."""
     if name is None:

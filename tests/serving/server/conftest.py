@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from serving.server import config, server
 from tests.serving.server import tiny_models as models
-from tests.serving.server.calls import Clients
+from tests.serving.server.calls import Clients, config_text
 
 
 @pytest.fixture(scope="session")
@@ -46,20 +46,22 @@ def served(start, tmp_path_factory) -> Iterator[Clients]:
     models.decoder(root / "decoder" / "1")
     models.echo(root / "text" / "1", tf.string)
     models.counter(root / "counter" / "1")
-    entries = "".join(
-        f"config {{ name: '{name}' base_path: '{root / name}' model_platform: 'tensorflow' {more} }}\n"
-        for name, more in {
-            "half": "model_version_policy { all {} } version_labels { key: 'stable' value: 123 }",
-            "examples": "",
-            "decoder": "",
-            "text": "",
-            "counter": "",
-        }.items()
-    )
+    half = "model_version_policy { all {} } version_labels { key: 'stable' value: 123 }"
     file = root / "models.config"
-    file.write_text(f"model_config_list {{ {entries} }}")
+    file.write_text(config_text(root, half=half, examples="", decoder="", text="", counter=""))
     yield start(
         model_config_file=str(file),
         allow_version_labels_for_unavailable_models=True,
         enable_grpc_healthcheck_service=True,
     )
+
+
+@pytest.fixture(scope="session")
+def echoes(start, tmp_path_factory) -> Iterator[Clients]:
+    """A server with an echo model for each dtype."""
+    root = tmp_path_factory.mktemp("echoes")
+    for name, (dtype, _) in models.DTYPES.items():
+        models.echo(root / name / "1", dtype)
+    file = root / "models.config"
+    file.write_text(config_text(root, **dict.fromkeys(models.DTYPES, "")))
+    yield start(model_config_file=str(file))
