@@ -52,7 +52,7 @@ $(STAMP): requirements.txt pyproject.toml
 	fi
 	@touch $(UNFINISHED); rm -f $(STAMP)
 	@echo "Installing the packages of requirements.txt into $(VENV) (about 3 GB, some minutes the first time)"
-	@$(RUN) -m pip install --disable-pip-version-check --no-deps --progress-bar=off -r requirements.txt | \
+	@$(RUN) -m pip install --disable-pip-version-check --no-deps --no-compile --progress-bar=off -r requirements.txt | \
 	    awk '/^(Collecting|Processing)/ {printf "."; fflush()} /^Installing/ {printf " unpacking"; fflush()} END {print ""}'
 	@$(RUN) -m pip check --quiet
 	@$(RUN) -m pip install --disable-pip-version-check --no-deps --no-build-isolation --quiet --editable .

@@ -1,6 +1,8 @@
 import os
 from pathlib import Path
 
+# Before anything imports Keras: what is in the caller's environment or ~/.keras/keras.json is not what the tests test.
+os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest

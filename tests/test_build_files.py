@@ -82,6 +82,18 @@ class TestWhatIsWritten:
             )
         )
 
+    def test_a_module_named_as_its_package(self, root):
+        (root / "serving/server").mkdir()
+        (root / "serving/server/__init__.py").write_text("")
+        (root / "serving/server/server.py").write_text("")
+        (root / "serving/client.py").write_text("import serving.server\nfrom serving.server import server\n")
+        self.write(root)
+        assert (
+            (root / "serving/BUILD")
+            .read_text()
+            .endswith('    deps = [\n        "//serving/server",\n        "//serving/server:__init__",\n    ],\n)\n')
+        )
+
     def test_the_face_depends_on_what_its_stub_lists(self, root):
         (root / "keras_mobilenet/__init__.py").write_text("import lazy_loader\n")
         (root / "keras_mobilenet/__init__.pyi").write_text("from . import cost as cost\n")

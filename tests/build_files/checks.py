@@ -86,7 +86,8 @@ def misplaced_tests(root: Path) -> list[str]:
 
 def expected_labels(root: Path) -> set[str]:
     """The labels of all modules' targets."""
-    return {label(module) for module in find_modules(root).values()}
+    modules = find_modules(root)
+    return {label(module, modules) for module in modules.values()}
 
 
 def _imported(module: Module, modules: dict[str, Module]) -> Iterator[Module]:

@@ -66,17 +66,17 @@ def third_party(module: Module, modules: dict[str, Module]) -> frozenset[str]:
     return frozenset(_label_name(package) for name in names for package in _distributions(name))
 
 
-def label(module: Module) -> str:
+def label(module: Module, modules: dict[str, Module]) -> str:
     """The full label of the module's target: `//keras_mobilenet:cost`."""
-    return f"//{module.path.parent.as_posix()}:{_target_name(module)}"
+    return f"//{module.path.parent.as_posix()}:{_target_name(module, modules)}"
 
 
 def _make_target(root: Path, module: Module, modules: dict[str, Module]) -> Target:
-    ours = {_shortened(label(modules[name]), module.path.parent) for name in dependencies(module, modules)}
+    ours = {_shortened(label(modules[name], modules), module.path.parent) for name in dependencies(module, modules)}
     pypi = {f"@pypi//{name}" for name in third_party(module, modules)}
     return Target(
         rule=_rule(module),
-        name=_target_name(module),
+        name=_target_name(module, modules),
         source=module.path.name,
         data=tuple(sorted(_data(root, module))),
         deps=tuple(sorted(ours | pypi | module.included, key=_buildifier_order)),
@@ -89,10 +89,13 @@ def _rule(module: Module) -> str:
     return "py_binary" if module.is_program else "py_library"
 
 
-def _target_name(module: Module) -> str:
-    # The names that Gazelle gives: a package's is that of its folder, and its program's ends in _bin.
-    folder = module.path.parent.name
-    return {"__init__": folder, "__main__": f"{folder}_bin"}.get(module.path.stem, module.path.stem)
+def _target_name(module: Module, modules: dict[str, Module]) -> str:
+    # The names that Gazelle gives: a package's is that of its folder, and its program's ends in _bin. Where a module of
+    # the package has that name, the file's own.
+    folder, stem = module.path.parent, module.path.stem
+    name = {"__init__": folder.name, "__main__": f"{folder.name}_bin"}.get(stem, stem)
+    taken = f"{'.'.join(folder.parts)}.{name}" in modules and name != stem
+    return stem if taken else name
 
 
 def _data(root: Path, module: Module) -> set[str]:
