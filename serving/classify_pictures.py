@@ -173,11 +173,12 @@ def run(classify: Classify, pictures: Sequence[Path], at_once: int) -> Iterator[
                 raise
             return Result(picture, [], " ".join(getattr(error, "message", str(error)).split()))
 
-    with ThreadPoolExecutor(at_once) as pool:
-        try:
-            yield from pool.map(one, pictures)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        yield from pool.map(one, pictures)
+    finally:
+        # On Ctrl-C the requests under way are not waited for; they end when the client is closed.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def to_csv(results: Iterable[Result]) -> str:

@@ -60,6 +60,8 @@ def main(arguments: list[str]) -> int:
             return _classify(client, paths)
     except (ClientError, ImportError, OSError, ValueError) as error:
         print(error, file=sys.stderr)
+        if _FLAGS.output is not None:
+            print(f"Nothing was written to {_FLAGS.output}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -1,6 +1,7 @@
 """A small server for the client's tests: TensorFlow Serving's own stubs over a real SavedModel that TensorFlow runs."""
 
 import threading
+import time
 from concurrent import futures
 from pathlib import Path
 
@@ -101,6 +102,7 @@ class Peer(prediction_service_pb2_grpc.PredictionServiceServicer, model_service_
         self.name, self.version = name, int(Path(path).name)
         self.load(path)
         self.lock = threading.Lock()
+        self.delay = 0
         self.calls, self.headers, self.failures, self.configs = [], {}, [], []
         self.server = grpc.server(
             futures.ThreadPoolExecutor(8), options=[("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
@@ -135,6 +137,7 @@ class Peer(prediction_service_pb2_grpc.PredictionServiceServicer, model_service_
             self.calls.append(method)
             self.headers = dict(context.invocation_metadata())
             failure = self.failures.pop(0) if self.failures else None
+        time.sleep(self.delay)
         if failure:
             context.abort(*failure)
         if spec.name != self.name or (spec.HasField("version") and spec.version.value != self.version):

@@ -1,9 +1,12 @@
 import csv
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import grpc
 import pytest
 import tensorflow as tf
 
@@ -144,6 +147,46 @@ def test_versions(peer, folder):
     assert run(folder / "red.jpg", "--version_label=stable", peer=peer).returncode == 0
     done = run(folder / "red.jpg", "--version=7", peer=peer)
     assert done.returncode == 1 and "Servable not found for request: Specific(colours, 7)" in done.stderr
+
+
+def test_ctrl_c_ends_it_at_once(peer, folder):
+    command = [sys.executable, "-m", "serving.client", f"--server={peer.target}", "--model_name=colours", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    peer.calls.clear()
+    peer.delay = 10
+    try:
+        deadline = time.monotonic() + 30
+        while not peer.calls and time.monotonic() < deadline:
+            time.sleep(0.05)
+        start = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        output = "".join(process.communicate(timeout=9))
+        assert process.returncode == 130 and time.monotonic() - start < 5
+        assert "Traceback" not in output
+    finally:
+        peer.delay = 0
+        process.kill()
+
+
+def test_a_server_that_goes_away_ends_the_run_and_writes_nothing(peer, folder, tmp_path):
+    peer.calls.clear()
+    peer.delay = 0.1
+    command = [sys.executable, "-m", "serving.client", f"--server={peer.target}", "--model_name=colours"]
+    command += [str(folder), "--at_once=1", f"--output={tmp_path / 'answers.csv'}"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 30
+    while "Classify" not in peer.calls and time.monotonic() < deadline:
+        time.sleep(0.01)
+    peer.fail(grpc.StatusCode.UNAVAILABLE, "going away", times=10)
+    try:
+        output = "".join(process.communicate(timeout=30))
+    finally:
+        peer.delay = 0
+        peer.failures.clear()
+        process.kill()
+    assert process.returncode == 1
+    assert "going away" in output and "Nothing was written" in output and "Traceback" not in output
+    assert not list(tmp_path.iterdir())
 
 
 def test_nobody_listens(folder):
