@@ -52,6 +52,7 @@ def MobileNetV2(
     stages: Sequence[Stage] = STAGES,
     bottleneck_activation: str | None = None,
     shortcut: str | None = "bottleneck",
+    dropout: float = 0.0,
     batch_norm_momentum: float = 0.9,
 ) -> keras.Model:
     """Builds MobileNetV2: layer for layer and name for name the model of `keras.applications.MobileNetV2`.
@@ -72,6 +73,7 @@ def MobileNetV2(
         bottleneck_activation: None for linear bottlenecks, "relu6" for the variant of figure 6a.
         shortcut: "bottleneck" between bottlenecks, "expansion" between the expansions of consecutive blocks, or None
             (figure 6b).
+        dropout: Dropped share before the classifier, 0 to below 1; keras.applications has none.
         batch_norm_momentum: Momentum of the moving statistics, 0 to below 1. The default follows a fine-tuning of a few
             hundred steps; training on ImageNet from scratch wants 0.997.
 
@@ -99,6 +101,7 @@ def MobileNetV2(
     )
     arguments.check_choice("bottleneck_activation", bottleneck_activation, (None, "relu6"))
     arguments.check_choice("shortcut", shortcut, ("bottleneck", "expansion", None))
+    arguments.check_share("dropout", dropout)
     arguments.check_imagenet_top(weights, include_top, classes, classifier_activation)
     rows = _unroll(stages)
 
@@ -134,6 +137,7 @@ def MobileNetV2(
     )
     if include_top:
         x = layers.GlobalAveragePooling2D()(x)
+        x = layers.Dropout(dropout, name="dropout")(x) if dropout else x
         x = layers.Dense(classes, activation=classifier_activation, name="predictions")(x)
     else:
         x = blocks.global_pooling(x, pooling)

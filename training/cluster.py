@@ -1,0 +1,90 @@
+"""The devices that a run trains on: one, several of this machine, or several machines."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow as tf
+
+from training import data
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """This process's place among those that train together.
+
+    Args:
+        strategy: TensorFlow's distribution strategy.
+        workers: Number of processes.
+        worker: This one's number, from 0.
+    """
+
+    strategy: tf.distribute.Strategy
+    workers: int = 1
+    worker: int = 0
+
+    @property
+    def chief(self) -> bool:
+        """Whether this is the process whose files count."""
+        return self.worker == 0
+
+    def distribute(self, split: data.Split, config: data.Input, first_step: int) -> tf.data.Dataset:
+        """Training batches from a step on, each replica's part of the global batch."""
+
+        def pipeline(context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
+            batches = data.batches(
+                split, config, training=True, start_step=first_step, num_workers=self.workers, worker=self.worker
+            )
+            if context is None:
+                return batches
+            return batches.rebatch(context.get_per_replica_batch_size(config.batch_size))
+
+        if self.strategy.num_replicas_in_sync == 1:
+            return pipeline()
+        return self.strategy.distribute_datasets_from_function(pipeline)
+
+    def publish(self, save: Callable[[str], None], path: Path) -> None:
+        """Writes a file on the chief, whole or not at all, and lets the others wait for it."""
+        if self.chief:
+            unfinished = path.with_name(f"unfinished-{path.name}")
+            save(str(unfinished))
+            os.replace(unfinished, path)
+        self.wait()
+        if not path.exists():
+            raise FileNotFoundError(
+                f"Worker {self.worker} does not see {path}, which the chief wrote: --output_dir has to be on a file "
+                "system that all workers share."
+            )
+
+    def wait(self) -> None:
+        """Returns when all processes have come here."""
+        if self.workers > 1:
+            one = self.strategy.run(lambda: tf.ones(()))
+            self.strategy.reduce(tf.distribute.ReduceOp.SUM, one, axis=None).numpy()
+
+
+def join(name: str) -> Cluster:
+    """Joins the devices of `--strategy`.
+
+    Args:
+        name: "one", "mirrored" (all GPUs of this machine) or "multi_worker" (the processes in `TF_CONFIG`).
+
+    Raises:
+        ValueError: `TF_CONFIG` does not describe a cluster.
+    """
+    if name == "one":
+        return Cluster(tf.distribute.get_strategy())
+    if name == "mirrored":
+        return Cluster(tf.distribute.MirroredStrategy())
+    example = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+    try:
+        config = json.loads(os.environ["TF_CONFIG"])
+        workers, worker = len(config["cluster"]["worker"]), int(config["task"]["index"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"--strategy=multi_worker needs TF_CONFIG in the environment of every worker, such as {example}; it is "
+            f"{os.environ.get('TF_CONFIG')!r}."
+        ) from error
+    return Cluster(tf.distribute.MultiWorkerMirroredStrategy(), workers, worker)

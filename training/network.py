@@ -1,0 +1,36 @@
+"""The network that a recipe names."""
+
+import keras
+
+import keras_mobilenet as km
+from training.recipe import Recipe
+
+
+def build(recipe: Recipe, classes: int) -> keras.Model:
+    """Builds the network with logits for `classes`.
+
+    Args:
+        recipe: Network, width multiplier, size, starting weights.
+        classes: Number of classes; a classifier of another number in the weights file is left out.
+
+    Returns:
+        Float images [N, size, size, 3] in [-1, 1] -> logits [N, classes].
+    """
+    builder = {"mobilenet_v1": km.MobileNetV1, "mobilenet_v2": km.MobileNetV2}[recipe.model]
+    shape = (recipe.image_size, recipe.image_size, 3)
+    published = recipe.weights == "imagenet"
+    model = builder(
+        shape,
+        alpha=recipe.alpha,
+        weights=None if published else recipe.weights,
+        classes=classes,
+        classifier_activation=None,
+        dropout=recipe.dropout,
+        batch_norm_momentum=recipe.batch_norm_momentum,
+    )
+    if published:
+        backbone = builder(shape, alpha=recipe.alpha, weights="imagenet", include_top=False)
+        for layer in backbone.layers:
+            if layer.weights:
+                model.get_layer(layer.name).set_weights(layer.get_weights())
+    return model

@@ -1,0 +1,96 @@
+"""Trains, prunes, quantizes and exports a MobileNet: `python -m training.train --recipe=digits --output_dir=RUN`.
+
+Killed at any moment and started again with the same flags, it goes on from its last checkpoint.
+"""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import get_type_hints
+
+from absl import app, flags, logging
+
+from training import cluster, data, recipe, results, stages
+
+_RECIPE = flags.DEFINE_string("recipe", None, "Name of a recipe in training/recipes; flags override its fields.")
+_OUTPUT = flags.DEFINE_string("output_dir", None, "Folder of checkpoints, curves and results.json.", required=True)
+_EXPORT = flags.DEFINE_string("export_dir", None, "Folder of the served model's versions; default savedmodels/NAME.")
+
+
+def _define_recipe_flags() -> None:
+    """One flag for each field of a recipe; its default, None, leaves the recipe's value."""
+    kinds = get_type_hints(recipe.Recipe)
+    for item in dataclasses.fields(recipe.Recipe):
+        text, choices = item.metadata["help"], item.metadata["choices"]
+        text = f"{text} (default: {item.default})"
+        if choices:
+            flags.DEFINE_enum(item.name, None, choices, text)
+        elif kinds[item.name] is bool:
+            flags.DEFINE_bool(item.name, None, text)
+        elif kinds[item.name] is int:
+            flags.DEFINE_integer(item.name, None, text)
+        elif kinds[item.name] is float:
+            flags.DEFINE_float(item.name, None, text)
+        else:
+            flags.DEFINE_string(item.name, None, text)
+
+
+def recipe_from_flags() -> recipe.Recipe:
+    """The recipe of the command line."""
+    base = recipe.load(_RECIPE.value) if _RECIPE.value else recipe.Recipe()
+    names = [item.name for item in dataclasses.fields(base)]
+    given = {name: flags.FLAGS[name].value for name in names if flags.FLAGS[name].value is not None}
+    return dataclasses.replace(base, **given)
+
+
+def open_pictures(chosen: recipe.Recipe, output_dir: Path) -> stages.Pictures:
+    """Loads and verifies the splits of a recipe; what was found unreadable is noted in the output folder."""
+    patterns = {"train": chosen.train_files, "validation": chosen.validation_files, "test": chosen.test_files}
+    source = data.load(
+        chosen.dataset,
+        chosen.data_dir,
+        patterns={split: pattern for split, pattern in patterns.items() if pattern} or None,
+        labels_file=chosen.labels_file,
+        validation_share=chosen.validation_share,
+    )
+
+    def verified(split: str) -> data.Split:
+        record = output_dir / f"pictures_{split}.json"
+        good, bad = data.verify(source[split], chosen.max_bad_share, cache=chosen.cache, record=record)
+        for picture in bad:
+            logging.warning("Left out %s: %s", picture.name, picture.reason)
+        return good
+
+    validation = verified("validation") if "validation" in source.splits else None
+    test = verified("test") if "test" in source.splits else validation
+    if test is None:
+        raise ValueError(
+            f"{source.name} has neither a test nor a validation split: name the files of one, or give "
+            "--validation_share."
+        )
+    return stages.Pictures(verified("train"), validation, test)
+
+
+def main(argv: list[str]) -> None:
+    """Runs the stages, then measures and exports."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+    # TensorFlow writes a note of every checkpoint into the same log.
+    logging.get_absl_handler().addFilter(lambda record: record.module != "functional_saver")
+    started = time.time()
+    try:
+        chosen = recipe_from_flags()
+        output_dir = Path(_OUTPUT.value)
+        output_dir.mkdir(parents=True, exist_ok=True)
+        joined = cluster.join(chosen.strategy)
+        pictures = open_pictures(chosen, output_dir)
+        finished = stages.run(chosen, pictures, output_dir, joined)
+    except (ValueError, OSError, ImportError) as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from error
+    if joined.chief:
+        results.write(chosen, pictures, finished, output_dir, _EXPORT.value, seconds=time.time() - started)
+
+
+if __name__ == "__main__":
+    _define_recipe_flags()
+    app.run(main)
