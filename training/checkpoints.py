@@ -45,8 +45,8 @@ class Checkpoints:
             self._manager.checkpoint.restore(newest).assert_existing_objects_matched()
         except (AssertionError, ValueError, tf.errors.OpError) as error:
             raise ValueError(
-                f"The checkpoint {newest} is of another model or optimizer than the flags ask for: give the flags of the "
-                "run that wrote it, or another --output_dir."
+                f"The checkpoint {newest} is of another model or optimizer than the flags ask for: give the flags of "
+                "the run that wrote it, or another --output_dir."
             ) from error
         return int(self.step.numpy())
 

@@ -1,1 +1,1 @@
-"""Recipes, one run of `training.train` each: the paper, the command, the machine, the time and the accuracy to expect."""
+"""Recipes, one run of `training.train` each: paper, command, machine, time and the accuracy to expect."""
