@@ -47,10 +47,9 @@ class LiteRTBackend(Backend):
         if device != "cpu":
             _check_library()
         tensors = model.main.tensors
-        named_inputs, named_outputs = _names(model, signature)
-        self.input_indices, self.output_indices = named_inputs, named_outputs
-        self.inputs = {name: _spec(name, tensors[index]) for name, index in named_inputs.items()}
-        self.outputs = {name: _spec(name, tensors[index]) for name, index in named_outputs.items()}
+        self._inputs, self._outputs = _names(model, signature)
+        self.inputs = {name: _spec(name, tensors[index]) for name, index in self._inputs.items()}
+        self.outputs = {name: _spec(name, tensors[index]) for name, index in self._outputs.items()}
 
     def session(self) -> Session:
         """Makes an interpreter; on an Edge TPU all of them share the device."""
@@ -63,7 +62,7 @@ class LiteRTBackend(Backend):
             interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             raise RuntimeError(f"LiteRT can't run {self._path}: {error}") from error
-        return _InterpreterSession(interpreter, self.input_indices, self.output_indices)
+        return _InterpreterSession(interpreter, self._inputs, self._outputs)
 
 
 class _InterpreterSession(Session):
@@ -120,7 +119,8 @@ def _names(model: tflite_file.TFLiteFile, key: str | None) -> tuple[dict[str, in
 def _spec(name: str, tensor: tflite_file.Tensor) -> TensorSpec:
     shape = tuple(None if size < 0 else size for size in tensor.shape_signature)
     dtype = "object" if tensor.dtype == "string" else tensor.dtype
-    return TensorSpec(name, shape, dtype, tensor.quantization if tensor.dtype in ("int8", "uint8", "int16") else None)
+    quantization = tensor.quantization if tensor.dtype in ("int8", "uint8", "int16") else None
+    return TensorSpec(name, shape, dtype, quantization, tensor.index)
 
 
 def _check_device(model: tflite_file.TFLiteFile, device: str, name: str) -> None:

@@ -18,12 +18,14 @@ class TensorSpec:
         shape: its shape, None for a size that is free; None for a free rank.
         dtype: NumPy's name of its dtype; `object` for strings.
         quantization: how stored integers stand for real values, or None.
+        index: the tensor's number in a .tflite file.
     """
 
     name: str
     shape: tuple[int | None, ...] | None
     dtype: str
     quantization: Quantization | None = None
+    index: int | None = None
 
     @property
     def batch(self) -> int | None:
