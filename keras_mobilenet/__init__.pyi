@@ -1,4 +1,5 @@
 from . import blocks as blocks
+from . import cost as cost
 from . import layers as layers
 from .export.saved_model import export_saved_model as export_saved_model
 from .layers import BatchNormalization as BatchNormalization

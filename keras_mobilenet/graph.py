@@ -30,7 +30,7 @@ def rewrite(model: keras.Model, call: Call, *, inputs: Any = None, name: str | N
         inputs = keras.tree.map_structure(
             lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name), model.input
         )
-    return keras.Model(inputs, _run(model, inputs, call), name=name or model.name)
+    return keras.Model(inputs, run(model, inputs, call), name=name or model.name)
 
 
 def copy(model: keras.Model) -> keras.Model:
@@ -56,7 +56,7 @@ def copy(model: keras.Model) -> keras.Model:
 
     def call(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
         if isinstance(layer, keras.Model):
-            return _run(functional(layer), args[0] if len(args) == 1 else args, call)
+            return run(functional(layer), args[0] if len(args) == 1 else args, call)
         return copied(layer)(*args, **kwargs)
 
     result = rewrite(model, call)
@@ -122,5 +122,27 @@ def _leaves(model: keras.Model) -> Iterator[keras.layers.Layer]:
             yield layer
 
 
-def _run(model: keras.Model, inputs: Any, call: Call) -> Any:
+def run(model: keras.Model, inputs: Any, call: Call) -> Any:
+    """Goes through the calls of a functional model with other inputs, and makes no new model.
+
+    Args:
+        model: Functional model.
+        inputs: What stands for the model's inputs, in their structure.
+        call: Stands in for each layer's call: `call(layer, *args, **kwargs)`.
+
+    Returns:
+        What stands for the model's outputs, in their structure.
+    """
     return model._run_through_graph(inputs, operation_fn=lambda layer: layer, call_fn=call)
+
+
+def sublayers(layer: Any) -> list[keras.layers.Layer]:
+    """The layers inside a layer, however deep."""
+    return list(layer._flatten_layers(include_self=False)) if isinstance(layer, keras.layers.Layer) else []
+
+
+def parameters(layer: Any) -> list[keras.Variable]:
+    """The weights of a layer that training changes where the layer isn't frozen."""
+    if not isinstance(layer, keras.layers.Layer):
+        return []
+    return [variable for part in (layer, *sublayers(layer)) for variable in part._trainable_variables]
