@@ -1,6 +1,7 @@
 """The Python modules of the checkout and what each of them imports, read from the source without running it."""
 
 import ast
+import functools
 import itertools
 import re
 from collections.abc import Iterator
@@ -56,25 +57,28 @@ def find_modules(root: Path) -> dict[str, Module]:
 
 
 def read_module(root: Path, path: Path) -> Module:
-    source = (root / path).read_text(encoding="utf-8")
+    stub = (root / path).with_suffix(".pyi")
+    stub_source = stub.read_text(encoding="utf-8") if stub.exists() else ""
+    return parse_module(path, (root / path).read_text(encoding="utf-8"), stub_source)
+
+
+@functools.cache
+def parse_module(path: Path, source: str, stub_source: str) -> Module:
+    """The module with that text; what its stub imports, lazy_loader imports for it."""
     tree = ast.parse(source, str(path))
     package = ".".join(path.parent.parts)
-    imports = set(_imports(tree, package))
-    stub = (root / path).with_suffix(".pyi")
-    if stub.exists():  # lazy_loader imports what the stub lists
-        imports |= set(_imports(ast.parse(stub.read_text(encoding="utf-8")), package))
+    imports = {*_imports(tree, package), *_imports(ast.parse(stub_source), package)}
+    constants = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    quiet_statements = (ast.Expr, ast.Import, ast.ImportFrom)
     return Module(
         name=package if path.name == "__init__.py" else f"{package}.{path.stem}",
         path=path,
         imports=frozenset(imports),
         runs=frozenset(_runs(tree)),
         included=frozenset(INCLUDE_DEP.findall(source)),
-        strings=frozenset(
-            node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
-        ),
+        strings=frozenset(value for value in constants if isinstance(value, str)),
         is_program=path.name == "__main__.py" or any(_is_main_block(node) for node in tree.body),
-        has_code=any(not isinstance(node, ast.Expr | ast.Import | ast.ImportFrom) for node in tree.body)
-        or bool(imports),
+        has_code=bool(imports) or any(not isinstance(node, quiet_statements) for node in tree.body),
     )
 
 
