@@ -56,8 +56,9 @@ class _Endpoint:
     def error(self, problem: Exception, timeout: float) -> ClientError:
         """A failure of httpx in the client's terms."""
         httpx = self.httpx
-        if isinstance(problem, httpx.TimeoutException) and not isinstance(problem, httpx.ConnectTimeout):
-            text = f"no answer within {timeout:.3g} s; raise timeout= if the server needs longer."
+        if isinstance(problem, httpx.TimeoutException):
+            what = "connection" if isinstance(problem, httpx.ConnectTimeout) else "answer"
+            text = f"no {what} within {timeout:.3g} s; raise timeout= if the server needs longer."
             return ClientError(grpc.StatusCode.DEADLINE_EXCEEDED, text, self.name)
         reason = str(problem) or type(problem).__name__
         text = f"no REST server answers there; is it running, and is this its REST port? {reason}"

@@ -69,6 +69,7 @@ def test_the_committed_descriptors_are_those_of_the_wheel():
     assert wire_protos.descriptor_set(wire_protos.service_files()) == wire.DESCRIPTOR_FILE.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_generator_writes_the_file_that_it_is_told(tmp_path):
     output = tmp_path / "copy.binpb"
     command = [sys.executable, "-m", "serving.wire_protos", f"--output={output}"]
@@ -108,6 +109,7 @@ def test_any_is_packed_and_unpacked_across_pools():
         ["tensorflow_serving.apis.predict_pb2", "keras_mobilenet.wire"],
     ],
 )
+@pytest.mark.slow
 def test_lives_in_one_process_with_the_wheel_in_either_order(order):
     program = f"""
 import {order[0]}, {order[1]}
