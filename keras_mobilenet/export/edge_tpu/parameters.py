@@ -82,10 +82,15 @@ def _softmax(case: Case) -> int:
 
 
 def _regrouping(case: Case) -> int:
-    """A row that moves channels whose place isn't a multiple of four."""
-    pieces = case.outputs if case.operator.name == "SPLIT" else case.inputs
-    aligned = all(piece is None or not piece.shape or piece.shape[-1] % 4 == 0 for piece in pieces)
-    return 0 if aligned else ROW * _up(case.outputs[0].shape[-1], 16) // 16
+    """CONCATENATION and SPLIT of channels: rows that move those whose place isn't a multiple of four."""
+    pieces, whole = case.inputs, case.outputs[0]
+    if case.operator.name == "SPLIT":
+        pieces, whole = case.outputs, case.inputs[1] or case.outputs[0]
+    axis = case.constants[0].value.item() if case.operator.name == "SPLIT" else case.operator.options.get("axis", 0)
+    if axis % len(whole.shape) != len(whole.shape) - 1:
+        return 0
+    aligned = all(piece is None or piece.shape[-1] % 4 == 0 for piece in pieces)
+    return 0 if aligned else ROW * _up(whole.shape[-1], 16) // 16
 
 
 def _lstm(case: Case) -> int:

@@ -20,6 +20,7 @@ class Reason(enum.StrEnum):
     MAPPED = "Mapped to Edge TPU"
     SECOND_SUBGRAPH = "More than one subgraph is not supported"
     LIMITATION = "Operation is otherwise supported, but not mapped due to some unspecified limitation"
+    RANK = "Tensor has unsupported rank (up to 3 innermost dimensions mapped)"
     DATA_TYPE = "Operation is working on an unsupported data type"
     VERSION = "Operation version not supported"
     OPERATION = "Operation not supported"
@@ -259,10 +260,12 @@ RULES = (
     Rule("RESHAPE", 1, limit=_reshape),
     Rule("RESIZE_BILINEAR", 3, limit=_resize),
     Rule("RESIZE_NEAREST_NEIGHBOR", 3, limit=_resize),
+    Rule("RSQRT", 2, since_runtime=14),  # compiler 15 didn't know version 2: issue 384
     Rule("SLICE", 2),
     Rule("SOFTMAX", 2, limit=_softmax),
     Rule("SPACE_TO_DEPTH", 2),
     Rule("SPLIT", 2),
+    Rule("SQUARED_DIFFERENCE", 2, since_runtime=14),  # mapped in issue 461
     Rule("SQUEEZE", 1),
     Rule("STRIDED_SLICE", 2, limit=_strided_slice),
     Rule("SUB", 2),
@@ -295,7 +298,10 @@ def judge(case: Case, runtime: int) -> tuple[Reason, str]:
         return Reason.OPERATION, f"{rule.operator} needs runtime {rule.since_runtime}, asked for is {runtime}"
     if case.operator.version > rule.newest_version:
         return Reason.VERSION, f"its version is {case.operator.version}; up to {rule.newest_version} is known to map"
-    problem = _dimensions(case) or (rule.limit(case) if rule.limit is not None else None)
+    problem = _dimensions(case)
+    if problem is not None:
+        return Reason.RANK, problem
+    problem = rule.limit(case) if rule.limit is not None else None
     return (Reason.MAPPED, "") if problem is None else (Reason.LIMITATION, problem)
 
 

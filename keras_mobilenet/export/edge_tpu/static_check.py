@@ -67,7 +67,7 @@ def check(file: str | os.PathLike[str] | bytes, runtime: int = rules.NEWEST_RUNT
 
     Raises:
         FileNotFoundError: If there is no file at the path.
-        ValueError: If the file is foreign, truncated or already compiled, or the runtime unknown.
+        ValueError: If the file is foreign, truncated, damaged or already compiled, or the runtime unknown.
 
     Example:
         >>> import keras_mobilenet as km
@@ -83,7 +83,10 @@ def check(file: str | os.PathLike[str] | bytes, runtime: int = rules.NEWEST_RUNT
         raise ValueError(
             "the file is already compiled for the Edge TPU: check the original .tflite file, or inspect() this one"
         )
-    return foretell(model, runtime)
+    try:
+        return foretell(model, runtime)
+    except (ArithmeticError, LookupError, TypeError) as error:
+        raise ValueError(f"the file is damaged: an operator lacks what its kind has ({error!r})") from error
 
 
 def foretell(model: tflite_file.TFLiteFile, runtime: int = rules.NEWEST_RUNTIME) -> CheckReport:

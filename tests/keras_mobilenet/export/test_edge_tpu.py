@@ -1,3 +1,4 @@
+import random
 import subprocess
 import sys
 
@@ -124,6 +125,24 @@ def test_a_damaged_package(folder):
     place = data.index(b"DWN1")
     with pytest.raises(ValueError, match=r"part for the Edge TPU is damaged|isn't compiled"):
         edge_tpu.inspect(data[: place - 4] + b"\xff\xff\xff\x7f" + data[place:])
+
+
+@pytest.mark.parametrize(
+    ("function", "name"), [(edge_tpu.check, "split_concat"), (edge_tpu.inspect, "split_concat_edgetpu")]
+)
+def test_damage_is_a_value_error_or_harmless(folder, function, name):
+    data = (folder / f"{name}.tflite").read_bytes()
+    dice = random.Random(3)
+    refused = 0
+    for _ in range(300):
+        damaged = bytearray(data)
+        for _ in range(3):
+            damaged[dice.randrange(8, min(len(data), 3000))] = dice.choice((0, 255, dice.randrange(256)))
+        try:
+            function(bytes(damaged))
+        except ValueError:
+            refused += 1
+    assert refused > 20
 
 
 def test_neither_needs_tensorflow(folder):
