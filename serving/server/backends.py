@@ -1,6 +1,7 @@
 """Which backends the options ask for; a further one is added here."""
 
 import tensorflow as tf
+from absl import logging
 from tensorflow.core.protobuf import config_pb2
 
 from serving.server import config, saved_model, servable, status, text_protos
@@ -12,6 +13,8 @@ def choose(options: config.Options) -> list[servable.Backend]:
     Raises:
         ServingError: INVALID_ARGUMENT for contradicting options.
     """
+    if options.prefer_tflite_model or options.device != "cpu":
+        logging.warning("--prefer_tflite_model and --device are known but not honoured yet: the SavedModel is run")
     tags = [tag for tag in options.saved_model_tags.split(",") if tag]
     return [saved_model.SavedModelBackend(tags, session_config(options))]
 

@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import dataclasses
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -292,11 +293,12 @@ class Engine:
             version.retry_at = time.monotonic() + max(0, self._options.load_retry_interval_micros) / 1e6
 
     def _unload(self, model: Model, version: Version) -> None:
-        loaded, version.loaded = version.loaded, None
         try:
-            loaded.servable.close()
+            version.loaded.servable.close()
         except Exception as error:
             logging.error("Unloading %s version %d failed: %s", model.config.name, version.number, error)
+        version.loaded = None
+        gc.collect()  # A graph is full of cycles; without this its memory stays until the collector comes by.
         with self._changed:
             version.state, version.closing, version.dropped = State.END, False, True
             self._changed.notify_all()

@@ -102,12 +102,13 @@ def read() -> config.Options:
 
 
 def complaints() -> list[str]:
-    """Returns one sentence for each flag that was set and cannot be honoured."""
-    found = []
-    for name, (default, reason) in _NOT_HONOURED.items():
-        if flags.FLAGS[name].value != default:
-            found.append(f"--{name} is known but not honoured: {reason}")
-    return found
+    """Returns one sentence for each flag that asks for something which cannot be honoured."""
+    reasons = {name: reason for name, (_, reason) in _NOT_HONOURED.items()}
+    return [
+        f"--{name} is known but not honoured: {reason}"
+        for name, reason in reasons.items()
+        if flags.FLAGS[name].present and flags.FLAGS[name].value
+    ]
 
 
 def _default(flag_name: str) -> object:

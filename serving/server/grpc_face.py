@@ -156,6 +156,7 @@ class GrpcFace:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.port = self._listen(f"0.0.0.0:{options.grpc_port}", credentials)
         self._socket_path = options.grpc_socket_path
+        self._drain_seconds = options.drain_seconds
         if self._socket_path:
             self._listen(f"unix:{self._socket_path}", credentials)
 
@@ -168,14 +169,10 @@ class GrpcFace:
         if self._socket_path:
             logging.info("Running gRPC ModelServer at UNIX socket %s ...", self._socket_path)
 
-    def stop(self, grace: float) -> None:
-        """Refuses new requests, and waits for those under way.
-
-        Args:
-            grace: Seconds after which they are cancelled.
-        """
+    def stop(self) -> None:
+        """Refuses new requests, waits for those under way, and cancels them after `drain_seconds`."""
         self._health.enter_graceful_shutdown()
-        self._server.stop(grace).wait()
+        self._server.stop(self._drain_seconds).wait()
         self._pool.shutdown(wait=False)
 
     def _listen(self, address: str, credentials: grpc.ServerCredentials | None) -> int:

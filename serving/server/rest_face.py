@@ -154,7 +154,9 @@ class RestFace:
         self._pool = concurrent.futures.ThreadPoolExecutor(max(1, options.rest_api_num_threads), "rest")
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="rest", daemon=True)
-        self._runner: web.AppRunner | None = None
+        application = web.Application(client_max_size=options.rest_api_max_body_bytes)
+        application.router.add_route("*", "/{path:.*}", self._handle)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=options.drain_seconds)
         self.port = 0
 
     def start(self) -> None:
@@ -167,32 +169,20 @@ class RestFace:
         asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
         logging.info("Exporting HTTP/REST API at:localhost:%d ...", self.port)
 
-    def stop(self, grace: float) -> None:
-        """Refuses new connections, and waits for the requests under way.
-
-        Args:
-            grace: Seconds after which they are dropped.
-        """
+    def stop(self) -> None:
+        """Refuses new connections, waits for the requests under way, and drops them after `drain_seconds`."""
         if self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(self._drain(grace), self._loop).result()
+            asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _listen(self) -> None:
-        application = web.Application(client_max_size=self._options.rest_api_max_body_bytes)
-        application.router.add_route("*", "/{path:.*}", self._handle)
-        self._runner = web.AppRunner(application, access_log=None)
         await self._runner.setup()
         port = max(0, self._options.rest_api_port)
         site = web.TCPSite(self._runner, "0.0.0.0", port, reuse_address=True)
         await site.start()
         self.port = self._runner.addresses[0][1]
-
-    async def _drain(self, grace: float) -> None:
-        if self._runner:
-            self._runner._shutdown_timeout = grace
-            await self._runner.cleanup()
 
     async def _handle(self, request: web.Request) -> web.Response:
         path = request.rel_url.raw_path

@@ -101,7 +101,7 @@ class ModelServer:
         if self._config_poller.is_alive():
             self._config_poller.join()
         faces = [face for face in (self._grpc, self._rest) if face]
-        stoppers = [threading.Thread(target=face.stop, args=(self._options.drain_seconds,)) for face in faces]
+        stoppers = [threading.Thread(target=face.stop) for face in faces]
         for stopper in stoppers:
             stopper.start()
         for stopper in stoppers:
@@ -127,7 +127,7 @@ class ModelServer:
             face.start()
         except OSError as error:
             logging.error("Failed to start HTTP Server at localhost:%d: %s", port, error)
-            face.stop(0)
+            face.stop()
             return
         self._rest = face
 
@@ -144,18 +144,19 @@ class ModelServer:
         return batching.BatchingServable(model.servable, model.name, parameters, self._scheduler)
 
     def _poll_config(self) -> None:
-        path, current = self._options.model_config_file, self._initial
+        path, last = self._options.model_config_file, self._initial
         while not self._stopping.wait(self._options.model_config_file_poll_wait_seconds):
             try:
                 new = text_protos.read(path, model_server_config_pb2.ModelServerConfig)
-                if new != current:
-                    self.engine.configure(new)
-                    current = new
-                    logging.info("Reloaded %s", path)
+                self.engine.configure(new)  # Each time: the file outlasts HandleReloadConfigRequest, as in TF Serving.
             except status.ServingError as error:
                 logging.log_every_n_seconds(
                     logging.ERROR, "PollFilesystemAndReloadConfig failed to ReloadConfig: %s", 60, error
                 )
+                continue
+            if new != last:
+                logging.info("Reloaded %s", path)
+            last = new
 
 
 def _metrics_path(monitoring_config_file: str) -> str:

@@ -24,7 +24,11 @@ def start():
             "drain_seconds": 5,
         }
         started = server.ModelServer(config.Options(**{**defaults, **options}))
-        started.start()
+        try:
+            started.start()
+        except BaseException:
+            started.stop()
+            raise
         clients = Clients(started.grpc_port, started.rest_api_port)
         clients.server = started
         running.append(clients)
