@@ -94,6 +94,20 @@ def test_all_kinds_agree(stored_models):
         np.testing.assert_allclose(result, expected, atol=tolerance, err_msg=name)
 
 
+def test_our_own_layers_are_known_to_a_fresh_process(tmp_path):
+    import keras_mobilenet as km
+
+    model = km.MobileNetV1(input_shape=(32, 32, 3), alpha=0.25, weights=None, classes=10)
+    model.save(tmp_path / "model.keras")
+    np.save(tmp_path / "expected.npy", model(np.ones((2, 32, 32, 3), np.float32), training=False))
+    program = (
+        "import sys, numpy; from keras_mobilenet.runtime import Predictor; "
+        "(result,) = Predictor(sys.argv[1] + '/model.keras').predict(numpy.ones((2, 32, 32, 3))).values(); "
+        "numpy.testing.assert_allclose(result, numpy.load(sys.argv[1] + '/expected.npy'), atol=1e-5)"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
+
+
 def test_names_come_from_the_signature(stored_models):
     folder, _ = stored_models
     for name in ("model.keras", "int8.tflite"):
