@@ -12,3 +12,4 @@ from .preprocessing import decode_image as decode_image
 from .preprocessing import decode_predictions as decode_predictions
 from .preprocessing import preprocess_input as preprocess_input
 from .preprocessing import resize as resize
+from .weights import load_weights as load_weights
