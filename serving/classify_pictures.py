@@ -171,7 +171,8 @@ def run(classify: Classify, pictures: Sequence[Path], at_once: int) -> Iterator[
         except (ClientError, ValueError) as error:
             if isinstance(error, ClientError) and error.code in _OF_THE_SERVER:
                 raise
-            return Result(picture, [], " ".join(getattr(error, "message", str(error)).split()))
+            # One line, without TensorFlow's addresses of nodes: `... [[{{node map/while/...}}]]`.
+            return Result(picture, [], " ".join(getattr(error, "message", str(error)).partition("[[{{")[0].split()))
 
     pool = ThreadPoolExecutor(at_once)
     try:

@@ -6,6 +6,7 @@ from os import PathLike
 from types import TracebackType
 from typing import Any, Self
 
+from keras_mobilenet.client import pictures
 from keras_mobilenet.client.errors import ClientError
 from keras_mobilenet.client.grpc_transport import AsyncGrpcTransport
 from keras_mobilenet.client.model_info import Classification, ModelMetadata, Outputs, VersionStatus
@@ -66,7 +67,7 @@ class AsyncClient:
     ) -> Outputs:
         """Run a signature of the model; see `Client.predict`."""
         model = self._session.model(model_name, version, version_label)
-        data = await asyncio.to_thread(self._session.read, inputs)
+        data = await self._read(inputs)
         return await self._run(self._session.predict(model, data, signature_name, outputs, timeout))
 
     async def classify(
@@ -81,7 +82,7 @@ class AsyncClient:
     ) -> list[list[Classification]]:
         """Run a classification signature of the model; see `Client.classify`."""
         model = self._session.model(model_name, version, version_label)
-        data = await asyncio.to_thread(self._session.read, examples)
+        data = await self._read(examples)
         return await self._run(self._session.classify(model, data, signature_name, timeout))
 
     async def metadata(
@@ -125,6 +126,10 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def _read(self, data: Any) -> Any:
+        """Read pictures without holding up the event loop; leave all else as it is."""
+        return await asyncio.to_thread(self._session.read, data) if pictures.are_pictures(data) else data
 
     async def _run(self, flow: Flow[Result]) -> Result:
         """Carry out a request step by step."""

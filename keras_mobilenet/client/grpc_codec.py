@@ -3,6 +3,7 @@
 from typing import Any
 
 import grpc
+import numpy as np
 
 from keras_mobilenet.client.calls import Call, Classify, GetMetadata, GetStatus, Model, Predict, Reload
 from keras_mobilenet.client.errors import ClientError
@@ -98,13 +99,12 @@ def decode(call: Call, response: Any, target: str) -> Any:
     """What a response message says.
 
     Raises:
-        ClientError: the answer of a reload is an error.
+        ClientError: the answer of a reload is an error, or a tensor has no NumPy form.
     """
     match call:
         case Predict():
-            arrays = {name: to_array(tensor) for name, tensor in sorted(response.outputs.items())}
             spec = response.model_spec
-            return Outputs(arrays, spec.name or call.model.name, call.signature_name, _version(spec))
+            return Outputs(_arrays(response, target), spec.name or call.model.name, call.signature_name, _version(spec))
         case Classify():
             return [
                 [Classification(entry.label, entry.score) for entry in result.classes]
@@ -119,6 +119,17 @@ def decode(call: Call, response: Any, target: str) -> Any:
                 code = _CODES.get(response.status.error_code, grpc.StatusCode.UNKNOWN)
                 raise ClientError(code, response.status.error_message, target)
             return None
+
+
+def _arrays(response: Any, target: str) -> dict[str, np.ndarray]:
+    arrays = {}
+    for name, tensor in sorted(response.outputs.items()):
+        try:
+            arrays[name] = to_array(tensor)
+        except (TypeError, ValueError) as problem:
+            text = f"output {name!r} cannot be read: {problem}"
+            raise ClientError(grpc.StatusCode.INTERNAL, text, target) from problem
+    return arrays
 
 
 def _version(spec: Any) -> int | None:

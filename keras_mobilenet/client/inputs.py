@@ -97,7 +97,8 @@ def _numbers(value: Any, dtype: str) -> np.ndarray:
     if array.dtype == wanted:
         return array
     if array.size and _family(wanted) not in _ALLOWED.get(_family(array.dtype), ()):
-        raise TypeError(f"an array of {array.dtype} was given; convert it with array.astype({wanted.name!r})")
+        pixels = " (pixels: 0 to 255)" if dtype == "uint8" else ""
+        raise TypeError(f"an array of {array.dtype} was given; convert it with array.astype({wanted.name!r}){pixels}")
     if array.size and _family(array.dtype) == _family(wanted) == "whole":
         _check_range(array, dtype)
     with np.errstate(over="ignore"):

@@ -103,6 +103,7 @@ class Peer(prediction_service_pb2_grpc.PredictionServiceServicer, model_service_
         self.load(path)
         self.lock = threading.Lock()
         self.delay = 0
+        self.addition = predict_pb2.PredictResponse()
         self.calls, self.headers, self.failures, self.configs = [], {}, [], []
         self.server = grpc.server(
             futures.ThreadPoolExecutor(8), options=[("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
@@ -173,6 +174,7 @@ class Peer(prediction_service_pb2_grpc.PredictionServiceServicer, model_service_
         self.fill(response, request.model_spec)
         for key in request.output_filter or outputs:
             response.outputs[key].CopyFrom(tf.make_tensor_proto(outputs[key].numpy()))
+        response.MergeFrom(self.addition)
         return response
 
     def Classify(self, request, context):

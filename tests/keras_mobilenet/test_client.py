@@ -248,6 +248,15 @@ def test_the_servers_own_errors_come_through(client, peer):
     check(client.predict(IMAGE), expected(peer))
 
 
+def test_an_output_that_numpy_cannot_hold(client, peer):
+    peer.addition.outputs["handle"].dtype = 20  # DT_RESOURCE
+    try:
+        with pytest.raises(ClientError, match=r"output 'handle' cannot be read: A tensor of type resource"):
+            client.predict(IMAGE)
+    finally:
+        peer.addition.Clear()
+
+
 def test_unavailable_is_tried_again(client, peer):
     client.predict(IMAGE)
     peer.calls.clear()

@@ -51,7 +51,9 @@ def model_path(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def served(model_path):
-    served = Served(model_path.parent)
+    socket = model_path.parent / "socket"
+    served = Served(model_path.parent, f"--grpc_socket_path={socket}")
+    served.socket = f"unix:{socket}"
     yield served
     served.stop()
 
@@ -198,6 +200,11 @@ def test_the_wrong_port(served):
         client.status()
     with Client(served.grpc, rest=True) as client, pytest.raises(ClientError, match="is this its REST port"):
         client.status()
+
+
+def test_a_unix_socket(served, expected):
+    with Client(served.socket, model_name="colours") as client:
+        check(client.predict(IMAGE), expected)
 
 
 def test_many_at_once(served):
