@@ -1,6 +1,7 @@
 from . import blocks as blocks
 from . import cost as cost
 from . import layers as layers
+from .export import edge_tpu as edge_tpu
 from .export.saved_model import export_saved_model as export_saved_model
 from .layers import BatchNormalization as BatchNormalization
 from .mobilenet_v1 import MobileNetV1 as MobileNetV1
@@ -12,4 +13,5 @@ from .preprocessing import decode_image as decode_image
 from .preprocessing import decode_predictions as decode_predictions
 from .preprocessing import preprocess_input as preprocess_input
 from .preprocessing import resize as resize
+from .runtime import Predictor as Predictor
 from .weights import load_weights as load_weights

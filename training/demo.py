@@ -55,14 +55,14 @@ def ask(client: Client) -> None:
     test = data.load("digits")["test"]
     pictures = [test.read(index) for index in range(test.count)]
     shown = pictures[np.random.default_rng().integers(test.count)]
-    answer = client.predict(pictures=[shown[0]])
+    answer = client.predict([shown[0]])
     print(f"\nA held-out picture of a {test.class_names[shown[1]]}:\n{drawing(shown[0])}\n")
     for score, number in zip(answer["scores"][0], answer["class_ids"][0], strict=True):
         print(f"  {test.class_names[number]}  {score:6.1%}  {'#' * round(40 * score)}")
     hits = 0
     for first in tqdm.trange(0, test.count, BATCH, desc="held out", unit=" requests"):
         batch = pictures[first : first + BATCH]
-        best = client.predict(pictures=[contents for contents, _ in batch])["class_ids"][:, 0]
+        best = client.predict([contents for contents, _ in batch])["class_ids"][:, 0]
         hits += int(np.sum(best == [label for _, label in batch]))
     print(f"\n{hits} of {test.count} held-out pictures right over gRPC: {hits / test.count:.1%}")
 
