@@ -1,8 +1,9 @@
 """Write the file of message descriptors that `keras_mobilenet.wire` is built from: `python -m serving.wire_protos`.
 
 The tensorflow-serving-api wheel needs all of TensorFlow to be imported. Its messages do not: this program takes the
-descriptors of PredictionService, ModelService and the warm-up log, and of every file they depend on, out of the wheel and
-writes them as one FileDescriptorSet. Run it after a change of the wheel's version; a test compares its answer with the committed file.
+descriptors of PredictionService, ModelService and the warm-up log, and of every file they depend on, out of the wheel
+and writes them as one FileDescriptorSet. Run it after a change of the wheel's version; a test compares its answer with
+the committed file.
 """
 
 import os
