@@ -7,7 +7,9 @@ from .layers import BatchNormalization as BatchNormalization
 from .mobilenet_v1 import MobileNetV1 as MobileNetV1
 from .mobilenet_v2 import MobileNetV2 as MobileNetV2
 from .mobilenet_v2 import Stage as Stage
+from .optimization.calibration import calibrate as calibrate
 from .optimization.folding import fold_batch_norm as fold_batch_norm
+from .optimization.quantization import quantize_aware as quantize_aware
 from .preprocessing import decode_and_resize as decode_and_resize
 from .preprocessing import decode_image as decode_image
 from .preprocessing import decode_predictions as decode_predictions

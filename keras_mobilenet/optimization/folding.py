@@ -8,6 +8,7 @@ from keras import layers
 
 from keras_mobilenet import graph
 from keras_mobilenet.layers import SamePadding2D
+from keras_mobilenet.optimization.keras_form import is_quantization_aware, on_fixed_grid
 
 # Layers that do nothing at inference.
 _TRAINING_ONLY = (
@@ -23,8 +24,12 @@ _TRAINING_ONLY = (
 def fold_batch_norm(model: keras.Model) -> keras.Model:
     """Builds the inference model: batch norm inside the kernels, padding inside the convolutions, no dropout.
 
+    A model of `km.quantize_aware` keeps its grid: each kernel holds whole multiples of its channel's step, and the
+    ranges of the activations stand in `FixedFakeQuant` layers, from which the TFLite converter takes them.
+
     Args:
-        model: Functional or Sequential model; models nested in it are laid out flat. It is left as it is.
+        model: Functional or Sequential model, float or quantization-aware; models nested in it are laid out flat. It is
+            left as it is.
 
     Returns:
         A functional model of the same inputs and, up to rounding, the same outputs as `model(x, training=False)`. Its
@@ -41,6 +46,8 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     Source: arXiv:1806.08342, section 3.2.
     """
     flat = graph.copy(model)
+    if is_quantization_aware(flat):
+        flat = on_fixed_grid(flat)
     readers = graph.consumers(flat)
     norms: dict[str, layers.BatchNormalization] = {}  # by the layer that takes them over
     padded: set[str] = set()  # convolutions that take over the padding before them
