@@ -1,5 +1,6 @@
 """Serves SavedModels: `python -m serving.server --model_name=NAME --model_base_path=DIRECTORY`."""
 
+import gc
 import importlib.metadata
 import signal
 import sys
@@ -40,6 +41,7 @@ def _version() -> str:
 
 
 def _serve(options: config.Options) -> int:
+    gc.freeze()  # The libraries stay; collecting what a model left behind need not visit them.
     try:
         model_server = server.ModelServer(options)
     except status.ServingError as error:

@@ -3,7 +3,6 @@
 import concurrent.futures
 import contextlib
 import dataclasses
-import gc
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,7 @@ from absl import logging
 from tensorflow_serving.apis import model_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving.server import config, servable, status, versions
+from serving.server import config, memory, servable, status, versions
 from serving.server.lifecycle import LoadedModel, Model, State, Version
 
 _IDLE_SECONDS = 3600.0
@@ -298,7 +297,7 @@ class Engine:
         except Exception as error:
             logging.error("Unloading %s version %d failed: %s", model.config.name, version.number, error)
         version.loaded = None
-        gc.collect()  # A graph is full of cycles; without this its memory stays until the collector comes by.
+        memory.release()
         with self._changed:
             version.state, version.closing, version.dropped = State.END, False, True
             self._changed.notify_all()

@@ -286,5 +286,38 @@ def test_contradicting_options_are_refused(tmp_path):
         backends.session_config(config.Options(tensorflow_session_parallelism=1, tensorflow_intra_op_parallelism=1))
     chosen = backends.session_config(config.Options(tensorflow_session_parallelism=3))
     assert (chosen.intra_op_parallelism_threads, chosen.inter_op_parallelism_threads) == (3, 3)
-    with pytest.raises(status.ServingError, match="are empty"):
-        config.initial(config.Options())
+
+
+def test_start_failures_say_why(start, tmp_path):
+    labelled = tmp_path / "labelled.config"
+    labelled.write_text(config_text(tmp_path, m="version_labels { key: 'stable' value: 1 }"))
+    cases = {
+        "server_options.model_base_path and server_options.model_config_file are empty": {},
+        "Request to assign label to version 1 of model m, which is not currently available": {
+            "model_config_file": str(labelled)
+        },
+        "Cannot read /no/such/file": {"model_config_file": "/no/such/file"},
+        "--grpc_channel_arguments has 'x'": {
+            "model_config_file": str(empty_config(tmp_path)),
+            "grpc_channel_arguments": "x",
+        },
+    }
+    for message, options in cases.items():
+        with pytest.raises(status.ServingError) as caught:
+            start(**options)
+        assert message in str(caught.value)
+
+
+def empty_config(root):
+    """Writes a configuration without models, with which the server starts and waits for a reload request."""
+    (root / "empty.config").write_text("model_config_list {}")
+    return root / "empty.config"
+
+
+def test_a_server_without_models_takes_a_reload_request(start, tmp_path):
+    tiny_models.half_plus_two(tmp_path / "m" / "1")
+    clients = start(model_config_file=str(empty_config(tmp_path)))
+    with pytest.raises(grpc.RpcError, match=r"Latest\(m\)"):
+        predict(clients, spec("m"), x=X)
+    reload(clients, config_text(tmp_path, m=""))
+    assert predict(clients, spec("m"), x=X).model_spec.version.value == 1

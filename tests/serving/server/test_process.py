@@ -17,13 +17,13 @@ import pytest
 import tensorflow as tf
 
 from tests.serving.server import tiny_models
-from tests.serving.server.calls import Clients, config_text, post, predict, spec
+from tests.serving.server.calls import Clients, post, predict, spec
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 X = np.array([1.0, 2.0], np.float32)
-SECONDS = 90  # Importing TensorFlow takes a while on a busy machine.
+SECONDS = 240  # Importing TensorFlow takes a while on a busy machine.
 
 
 class Process:
@@ -42,10 +42,7 @@ class Process:
         self._reader.start()
 
     def _read(self) -> None:
-        self.lines.extend(iter(lambda: self._note(), ""))
-
-    def _note(self) -> str:
-        return self.process.stderr.readline()
+        self.lines.extend(iter(self.process.stderr.readline, ""))
 
     @property
     def text(self) -> str:
@@ -88,8 +85,7 @@ def run():
 FREE_PORTS = ("--port=0", "--rest_api_port=-1", "--file_system_poll_wait_seconds=0.05")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_starts_quietly_answers_and_ends(run, tmp_path, number):
+def test_starts_quietly_answers_and_ends(run, tmp_path):
     tiny_models.half_plus_two(tmp_path / "1")
     server = run(*FREE_PORTS, f"--model_base_path={tmp_path}", "--model_name=half")
     clients = server.clients()
@@ -98,7 +94,7 @@ def test_starts_quietly_answers_and_ends(run, tmp_path, number):
     for body in (b"{", b"\xff", b""):
         assert post(f"{clients.url}/v1/models/half:predict", body)[0] == 400
     assert predict(clients, spec(), x=X).outputs["y"].float_val == [2.5, 3.0]
-    assert server.end(number) == 0
+    assert server.end() == 0
     messages = [line.split("] ", 1)[1].split(" ")[0] for line in server.lines]
     assert messages == ["Successfully", "Running", "Exporting", "Draining:", "Successfully"], server.text
 
@@ -171,59 +167,35 @@ def test_waits_for_a_missing_base_path_and_can_be_stopped_meanwhile(run, tmp_pat
     assert predict(server.clients(), spec("m"), x=X).model_spec.version.value == 1
     assert server.end() == 0
     assert server.text.count("Could not find base path") == 1
-    waiting = run(*FREE_PORTS, f"--model_base_path={tmp_path / 'never'}")
-    waiting.wait_for("Could not find base path")
-    assert waiting.end() == 0
     (tmp_path / "empty").mkdir()
     empty = run(*FREE_PORTS, f"--model_base_path={tmp_path / 'empty'}")
     empty.wait_for("Did you forget to name your leaf directory as a number")
     assert empty.end(signal.SIGINT) == 0
 
 
-def test_start_failures_say_why(run, tmp_path):
+def test_taken_ports_and_models_that_fail(run, tmp_path):
     (tmp_path / "broken" / "1").mkdir(parents=True)
-    labelled = tmp_path / "labelled.config"
-    labelled.write_text(config_text(tmp_path, m="version_labels { key: 'stable' value: 1 }"))
+    tiny_models.half_plus_two(tmp_path / "half" / "1")
+    half = (f"--model_base_path={tmp_path / 'half'}", "--model_name=m")
     with contextlib.closing(socket.socket()) as taken:
         taken.bind(("0.0.0.0", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        tiny_models.half_plus_two(tmp_path / "half" / "1")
-        cases = {
-            "server_options.model_base_path and server_options.model_config_file are empty": [],
-            "Failed to BuildAndStart gRPC server at 0.0.0.0": [
-                f"--port={port}",
-                f"--model_base_path={tmp_path / 'half'}",
-            ],
-            r"1 model(s) did not become available: {{broken due to error: NOT_FOUND: Could not find SavedModel": [
-                "--model_name=broken",
-                f"--model_base_path={tmp_path / 'broken'}",
-                "--max_num_load_retries=0",
-            ],
-            "Request to assign label to version 1 of model m, which is not currently available": [
-                f"--model_config_file={labelled}"
-            ],
-            "Cannot read /no/such/file": ["--model_config_file=/no/such/file"],
+        grpc_only = run("--port=0", f"--rest_api_port={port}", *half)
+        failing = {
+            f"INVALID_ARGUMENT: Failed to BuildAndStart gRPC server at 0.0.0.0:{port}": run(f"--port={port}", *half),
+            "UNKNOWN: 1 model(s) did not become available: {{default due to error: NOT_FOUND: Could not find": run(
+                "--port=0", f"--model_base_path={tmp_path / 'broken'}", "--max_num_load_retries=0"
+            ),
         }
-        failing = {message: run("--port=0", *flags) for message, flags in cases.items()}
         for message, server in failing.items():
             assert server.process.wait(SECONDS) == 255
             server._reader.join()
-            assert "Failed to start server. Error: " in server.text
-            assert message in server.text
-
-
-def test_a_taken_rest_port_leaves_grpc_running(run, tmp_path):
-    tiny_models.half_plus_two(tmp_path / "1")
-    with contextlib.closing(socket.socket()) as taken:
-        taken.bind(("0.0.0.0", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        server = run("--port=0", f"--rest_api_port={port}", f"--model_base_path={tmp_path}", "--model_name=m")
-        grpc_port = server.wait_for(r"Running gRPC ModelServer at 0\.0\.0\.0:(\d+)")[1]
-        server.wait_for(f"Failed to start HTTP Server at localhost:{port}")
+            assert f"Failed to start server. Error: {message}" in server.text
+        grpc_port = grpc_only.wait_for(r"Running gRPC ModelServer at 0\.0\.0\.0:(\d+)")[1]
+        grpc_only.wait_for(f"Failed to start HTTP Server at localhost:{port}")
         assert predict(Clients(grpc_port, 0), spec("m"), x=X).model_spec.version.value == 1
-        assert server.end() == 0
+        assert grpc_only.end(signal.SIGINT) == 0
 
 
 def test_flags(run, tmp_path):
@@ -255,5 +227,3 @@ def test_flags(run, tmp_path):
     out, _ = version.process.communicate(timeout=SECONDS)
     assert version.process.returncode == 0
     assert f"TensorFlow Library: {tf.__version__}" in out
-    unknown = run("--no_such_flag=1")
-    assert unknown.process.wait(SECONDS) == 1
