@@ -1,4 +1,5 @@
 from . import blocks as blocks
+from . import client as client
 from . import cost as cost
 from . import layers as layers
 from .export import edge_tpu as edge_tpu
