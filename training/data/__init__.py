@@ -4,7 +4,7 @@ from training.data.order import steps_per_epoch
 from training.data.pictures import Source, Split, hold_out
 from training.data.pipeline import Augmentation, Input, batches
 from training.data.sources import load
-from training.data.verify import BadPicture, BadPicturesError, verify
+from training.data.verification import BadPicture, BadPicturesError, verify
 
 __all__ = [
     "Augmentation",

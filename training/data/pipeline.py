@@ -197,7 +197,9 @@ def _pictures(plan: tf.data.Dataset, split: Split, config: Input, training: bool
         image = _from_memory(split.decoded, source, box) if split.decoded else decode.decode(source, box)
         image = decode.resize(image, config.image_size)
         if alone:
-            image = rand_augment(image, config.augmentation.rand_augment, config.augmentation.magnitude, seed + 1)
+            image = rand_augment(
+                tf.cast(image, tf.float32), config.augmentation.rand_augment, config.augmentation.magnitude, seed + 1
+            )
         return image, label
 
     if split.decoded is None:
@@ -238,7 +240,7 @@ def _gather(decoded: Decoded, indices: tf.Tensor, config: Input) -> tuple[tf.Ten
     """A batch of whole pictures of one shape."""
     images = tf.gather(tf.reshape(decoded.values, [-1, *decoded.common_shape]), indices)
     if decoded.common_shape[:2] != tuple(config.image_size):
-        images = preprocessing.resize(images, config.image_size)
+        images = tf.cast(preprocessing.resize(images, config.image_size), tf.uint8)
     return images, tf.gather(decoded.labels, indices)
 
 

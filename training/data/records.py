@@ -68,7 +68,9 @@ class Records:
 
 
 def file_stamp(path: str) -> str:
-    """Name, size and time of change of a file."""
+    """Name, size and time of change of a file; of a missing one, that it is missing."""
+    if not os.path.exists(path):
+        return f"{path} missing"
     status = os.stat(path)
     return f"{path} {status.st_size} {status.st_mtime_ns}"
 

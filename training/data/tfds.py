@@ -2,12 +2,16 @@
 
 import difflib
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlparse
+from urllib.request import getproxies
 
 import tensorflow as tf
+from absl import logging
 
 from training.data.pictures import Pictures, Source, whole
 from training.data.records import file_stamp, open_records
@@ -95,14 +99,33 @@ def _keys(tfds: ModuleType, builder: Any) -> tuple[str, str]:
 
 def _prepare(builder: Any) -> None:
     try:
+        if not builder.is_prepared():
+            logging.info("%s: downloading and preparing under %s", builder.info.full_name, builder.data_dir)
+            _reach(builder)
         builder.download_and_prepare()
     except Exception as error:  # tensorflow-datasets raises whatever its downloader and its generators raise
         raise ConnectionError(
             f"{builder.info.full_name} is not prepared under {str(builder.data_dir)!r}, and downloading and preparing "
-            f"it failed: {type(error).__name__}: {str(error)[:300]}\n"
+            f"it failed: {type(error).__name__}: {str(error)[:1000]}\n"
             f"Ways on: prepare it on a machine with a network (tfds build {builder.name}) and copy its folder to the "
             "same place under data_dir; or use a folder of pictures (folder), TFRecords (tfrecord) or digits."
         ) from error
+
+
+def _reach(builder: Any) -> None:
+    """Fails at once where none of the data set's hosts answers; the downloader itself tries for three minutes."""
+    hosts = {
+        (url.hostname, url.port or (80 if url.scheme == "http" else 443)) for url in map(urlparse, builder.url_infos)
+    }
+    failures = []
+    for host in sorted(host for host in hosts if host[0]):
+        try:
+            socket.create_connection(host, timeout=10).close()
+            return
+        except OSError as error:
+            failures.append(f"{host[0]}: {error}")
+    if failures and not getproxies():
+        raise OSError("; ".join(failures))
 
 
 def _pictures(builder: Any, split: str, image: str, label: str) -> Pictures:

@@ -95,26 +95,29 @@ def verify(
 def _decode_all(split: Split, indices: np.ndarray, limit: int | None) -> tuple[np.ndarray, Decoded | None]:
     """Indices of the pictures that decode and have a class; the pictures themselves where `limit` is a number."""
 
-    def decode(index: tf.Tensor, contents: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def decode(index: tf.Tensor, contents: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, ...]:
         picture = preprocessing.decode_image(contents)
-        with tf.control_dependencies([picture]):
-            return tf.identity(index), label, tf.zeros([0, 0, 3], tf.uint8) if limit is None else picture
+        kept = tf.size(picture) * int(limit is not None)
+        return index, label, tf.ensure_shape(tf.shape(picture), [3]), tf.reshape(picture, [-1])[:kept]
 
     dataset = tf.data.Dataset.from_tensor_slices(indices.astype(np.int64)).batch(64)
     dataset = dataset.map(lambda batch: (batch, *_read_or_empty(split, batch))).unbatch()
-    dataset = dataset.map(decode, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors().prefetch(tf.data.AUTOTUNE)
-    found, labels, pictures, used = [], [], [], 0
-    for index, label, picture in dataset.as_numpy_iterator():
-        found.append(index)
-        labels.append(label)
-        pictures.append(picture)
-        used += picture.nbytes
+    dataset = dataset.map(decode, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors()
+    found, used = [], 0
+    for index, label, shape, values in dataset.ragged_batch(64).prefetch(tf.data.AUTOTUNE):
+        values = values.flat_values.numpy()
+        found.append((index.numpy(), label.numpy(), shape.numpy().astype(np.int64), values))
+        used += values.nbytes
         if limit is not None and used > limit:
+            need = used / sum(len(part[0]) for part in found) * split.count
             raise MemoryError(
-                f"The decoded pictures of {split.name!r} take about {used / len(found) * split.count / 2**30:.1f} GiB, "
-                f"and cache_limit is {limit / 2**30:.1f} GiB. Train without cache, or allow more."
+                f"The decoded pictures of {split.name!r} take about {need / 2**30:.1f} GiB, and cache_limit is "
+                f"{limit / 2**30:.1f} GiB. Train without cache, or allow more."
             )
-    return np.array(found, np.int64), None if limit is None else _join(pictures, labels)
+    if not found:
+        return np.zeros(0, np.int64), None
+    index, label, shape, values = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return index, None if limit is None else _in_memory(values, shape, label)
 
 
 def _read_or_empty(split: Split, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -133,17 +136,12 @@ def _read_or_empty(split: Split, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor
     return tf.ensure_shape(contents, [None]), tf.ensure_shape(labels, [None])
 
 
-def _join(pictures: list[np.ndarray], labels: list[int]) -> Decoded:
-    shapes = np.array([picture.shape for picture in pictures], np.int64).reshape(-1, 3)
+def _in_memory(values: np.ndarray, shapes: np.ndarray, labels: np.ndarray) -> Decoded:
     offsets = np.concatenate([[0], np.cumsum(shapes.prod(1))])
-    equal = len(shapes) > 0 and bool((shapes == shapes[0]).all())
+    common_shape = tuple(shapes[0].tolist()) if (shapes == shapes[0]).all() else None
     with tf.device("/CPU:0"):
         return Decoded(
-            tf.constant(np.concatenate([picture.ravel() for picture in pictures] or [np.zeros(0, np.uint8)])),
-            tf.constant(offsets),
-            tf.constant(shapes),
-            tf.constant(labels, tf.int64),
-            tuple(shapes[0].tolist()) if equal else None,
+            tf.constant(values), tf.constant(offsets), tf.constant(shapes), tf.constant(labels), common_shape
         )
 
 
