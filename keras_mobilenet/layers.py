@@ -10,12 +10,13 @@ _FUSED_DTYPES = ("float32", "float16", "bfloat16")
 
 @keras.saving.register_keras_serializable(package="keras_mobilenet")
 class BatchNormalization(keras.layers.BatchNormalization):
-    """Batch normalization over TensorFlow's fused op: Keras's layer, computed in one pass.
+    """Keras's batch normalization, trained over TensorFlow's fused op.
 
     Keras 3 composes batch normalization from primitive operations; in training the fused kernel takes a fraction of
     their time. Weights, names, arguments and moving statistics are Keras's, so files written with either layer load
-    into the other. Inputs that the fused op does not take (other than 4-D channels-last float32, float16 or bfloat16; a
-    mask; `renorm`; `synchronized`) go through Keras's own computation.
+    into the other. Inference is Keras's computation, which is as fast as the fused one, so that a network's outputs are
+    those of `keras.applications` to the last bit. So is training on inputs that the fused op does not take: other than
+    4-D channels-last float32, float16 or bfloat16; a mask; `renorm`; `synchronized`.
 
     Args:
         **kwargs: Those of `keras.layers.BatchNormalization`.
@@ -30,15 +31,15 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:  # noqa: D102
-        if not self._takes_fused(inputs, mask):
+        if not (training and self.trainable and self._takes_fused(inputs, mask)):
             return super().call(inputs, training=training, mask=mask)
-        ones, zeros = tf.ones_like(self.moving_mean), tf.zeros_like(self.moving_mean)
-        scale = tf.convert_to_tensor(self.gamma) if self.scale else ones
-        offset = tf.convert_to_tensor(self.beta) if self.center else zeros
-        if not (training and self.trainable):
-            mean, variance = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
-            return _fused(inputs, scale, offset, mean, variance, self.epsilon, training=False)[0]
-        outputs, mean, variance = _fused(inputs, scale, offset, None, None, self.epsilon, training=True)
+        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            inputs,
+            scale=tf.convert_to_tensor(self.gamma) if self.scale else tf.ones_like(self.moving_mean),
+            offset=tf.convert_to_tensor(self.beta) if self.center else tf.zeros_like(self.moving_mean),
+            epsilon=self.epsilon,
+            is_training=True,
+        )
         # The fused op returns the unbiased variance; Keras averages the biased one.
         pixels = tf.cast(tf.size(inputs) / tf.shape(inputs)[-1], variance.dtype)
         variance *= (pixels - 1) / pixels
@@ -55,10 +56,6 @@ class BatchNormalization(keras.layers.BatchNormalization):
             and keras.backend.standardize_dtype(inputs.dtype) in _FUSED_DTYPES
             and keras.backend.standardize_dtype(self.moving_mean.dtype) == "float32"
         )
-
-
-def _fused(x: Any, scale: Any, offset: Any, mean: Any, variance: Any, epsilon: float, training: bool) -> Any:
-    return tf.compat.v1.nn.fused_batch_norm(x, scale, offset, mean, variance, epsilon=epsilon, is_training=training)
 
 
 @keras.saving.register_keras_serializable(package="keras_mobilenet")
