@@ -10,7 +10,11 @@ from .mobilenet_v2 import MobileNetV2 as MobileNetV2
 from .mobilenet_v2 import Stage as Stage
 from .optimization.calibration import calibrate as calibrate
 from .optimization.folding import fold_batch_norm as fold_batch_norm
+from .optimization.pruning import prune as prune
+from .optimization.pruning_schedules import ConstantSparsity as ConstantSparsity
+from .optimization.pruning_schedules import PolynomialDecay as PolynomialDecay
 from .optimization.quantization import quantize_aware as quantize_aware
+from .optimization.sparsity import sparsity as sparsity
 from .preprocessing import decode_and_resize as decode_and_resize
 from .preprocessing import decode_image as decode_image
 from .preprocessing import decode_predictions as decode_predictions
