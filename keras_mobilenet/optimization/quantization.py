@@ -218,6 +218,8 @@ def _check_layer(layer: Any) -> None:
     kind = type(layer)
     if kind not in _QUANTIZED and kind not in _SAME_RANGE and kind not in (layers.Activation, layers.Softmax):
         instead = _SUBSTITUTES.get(kind.__name__)
+        if not isinstance(layer, layers.Layer) and hasattr(layers, kind.__name__):
+            instead = f"it is an operation, not a layer: use keras.layers.{kind.__name__}"
         known = ", ".join(sorted({known.__name__ for known in (*_QUANTIZED, *_SAME_RANGE)} | {"Activation", "Softmax"}))
         instead = instead or f"keep it out of the model and apply it to the model's outputs, or build it from {known}"
         raise _unquantizable(layer, "it has no 8-bit form", instead)
