@@ -1,7 +1,6 @@
 """Which backends the options ask for; a further one is added here."""
 
 import tensorflow as tf
-from absl import logging
 from tensorflow.core.protobuf import config_pb2
 
 from serving.server import config, saved_model, servable, status, text_protos
@@ -13,10 +12,14 @@ def choose(options: config.Options) -> list[servable.Backend]:
     Raises:
         ServingError: INVALID_ARGUMENT for contradicting options.
     """
-    if options.prefer_tflite_model or options.device != "cpu":
-        logging.warning("--prefer_tflite_model and --device are known but not honoured yet: the SavedModel is run")
     tags = [tag for tag in options.saved_model_tags.split(",") if tag]
-    return [saved_model.SavedModelBackend(tags, session_config(options))]
+    chosen: list[servable.Backend] = [saved_model.SavedModelBackend(tags, session_config(options))]
+    if options.prefer_tflite_model or options.device != "cpu":
+        # Imported here: only who runs model.tflite needs ai-edge-litert.
+        from serving.server import lite_model
+
+        chosen.insert(0, lite_model.LiteRTBackend(options.device, options.num_tflite_pools))
+    return chosen
 
 
 def session_config(options: config.Options) -> tf.compat.v1.ConfigProto:

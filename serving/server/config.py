@@ -52,6 +52,7 @@ class Options:
     batching_parameters_file: str = ""
     enable_per_model_batching_parameters: bool = False
     prefer_tflite_model: bool = False
+    num_tflite_pools: int = 0
     device: str = "cpu"
     enable_signature_method_name_check: bool = False
     enable_serialization_as_tensor_content: bool = False

@@ -95,7 +95,7 @@ class Engine:
         return added
 
     def wait_until_available(self, names: Sequence[str], stop: Callable[[], bool] = lambda: False) -> None:
-        """Waits until each of these models has an available version.
+        """Waits until each of these models has an available version, and its other versions have been tried.
 
         Args:
             names: The models.
@@ -110,7 +110,7 @@ class Engine:
                 failures = {model.config.name: model.failure() for model in models if model.failure()}
                 if failures:
                     raise _unavailable_models(failures)
-                if all(model.available for model in models):
+                if all(model.settled() for model in models):
                     return
                 self._changed.wait(0.1)
 

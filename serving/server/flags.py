@@ -22,6 +22,7 @@ _INTEGERS = {
     "max_num_load_retries": "How often loading a version is tried again after it failed.",
     "load_retry_interval_micros": "Microseconds between those attempts.",
     "num_request_iterations_for_warmup": "How often each warm-up record is run, if more than 0.",
+    "num_tflite_pools": "LiteRT interpreters for each model.tflite; 0 is one for each CPU.",
     "tensorflow_session_parallelism": "Threads for a session, within and between ops; 0 leaves it to TensorFlow.",
     "tensorflow_intra_op_parallelism": "Threads within an op; 0 leaves it to TensorFlow.",
     "tensorflow_inter_op_parallelism": "Ops at the same time; 0 leaves it to TensorFlow.",
@@ -43,6 +44,8 @@ _STRINGS = {
     "batching_parameters_file": "Text proto BatchingParameters; needs --enable_batching.",
     "monitoring_config_file": "Text proto MonitoringConfig; turns Prometheus metrics on.",
     "ssl_config_file": "Text proto SSLConfig; makes gRPC use TLS, with client_verify mutual TLS.",
+    "device": "cpu, or the Edge TPU that runs model_edgetpu.tflite or model.tflite: edgetpu, usb:0, pci:0. (Not in TF "
+    "Serving.)",
     "request_log": "File to append one JSON object a request to; - is standard error. (Not in TF Serving.)",
 }
 _BOOLEANS = {
@@ -63,8 +66,7 @@ _NOT_HONOURED = {
     "enable_profiler": (True, "the profiler service is not offered"),
     "flush_filesystem_caches": (True, "the kernel's file cache is left alone"),
     "num_unload_threads": (0, "one thread unloads"),
-    "num_tflite_interpreters_per_pool": (1, "a pool holds one interpreter per thread"),
-    "num_tflite_pools": (0, "there is one pool for each model"),
+    "num_tflite_interpreters_per_pool": (0, "each request runs on one of the --num_tflite_pools interpreters"),
     "platform_config_file": ("", "TensorFlow is the one platform; use the other flags to configure it"),
     "remove_unused_fields_from_bundle_metagraph": (True, "TensorFlow's Python loader keeps the meta graph"),
     "thread_pool_factory_config_file": ("", "sessions use TensorFlow's own thread pools"),
@@ -86,7 +88,6 @@ def define() -> None:
         flags.DEFINE_string(name, _default(name), text)
     for name, text in _BOOLEANS.items():
         flags.DEFINE_boolean(name, _default(name), text)
-    flags.DEFINE_enum("device", _DEFAULTS.device, ["cpu", "edgetpu"], "What runs model.tflite. (Not in TF Serving.)")
     flags.DEFINE_boolean("version", False, "Print the version and exit.")
     for name, (default, reason) in _NOT_HONOURED.items():
         kind = {bool: flags.DEFINE_boolean, int: flags.DEFINE_integer, str: flags.DEFINE_string}[type(default)]

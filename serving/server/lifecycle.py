@@ -121,6 +121,13 @@ class Model:
         """Returns when the next retry is due, None if none is."""
         return min((v.retry_at for v in self.versions.values() if v.retry_at is not None), default=None)
 
+    def settled(self) -> bool:
+        """Says whether a version is available, and each other wanted one is as well or has failed at least once."""
+        tried = (self.versions.get(number) for number in self.wanted or {})
+        return bool(self.available) and all(
+            version and (version.state is State.AVAILABLE or version.error) for version in tried
+        )
+
     def failure(self) -> status.ServingError | None:
         """Returns the error once every wanted version has failed for good, else None."""
         if not self.wanted or self.available:

@@ -96,8 +96,10 @@ def code_of(error: BaseException) -> grpc.StatusCode:
 
 
 def truncate(message: str) -> str:
-    """Cuts a message as TF Serving does: 1024 characters, then a mark."""
-    return message if len(message) <= MAX_MESSAGE_LENGTH else message[:MAX_MESSAGE_LENGTH] + _TRUNCATED
+    """Cuts a message as TF Serving does: 1024 characters (in UTF-8), then a mark."""
+    encoded = message.encode("utf-8", "replace")
+    text = encoded[:MAX_MESSAGE_LENGTH].decode("utf-8", "ignore")
+    return text if len(encoded) <= MAX_MESSAGE_LENGTH else text + _TRUNCATED
 
 
 def http_status(code: grpc.StatusCode) -> int:

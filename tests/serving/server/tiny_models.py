@@ -123,6 +123,50 @@ def examples_tf1(path: Path) -> Path:
     return path
 
 
+def lite(path: Path, batch: int | None = 1, signatures: bool = True, uint8: bool = False) -> Path:
+    """A `model.tflite` that halves and adds two, [batch, 2]; with TF Serving's signature metadata, or without."""
+
+    class Module(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([batch, 2], tf.uint8 if uint8 else tf.float32, name="x")])
+        def default(self, x):
+            return {"y": tf.cast(x, tf.float32) * 0.5 + 2.0}
+
+    module = Module()
+    function = module.default.get_concrete_function()
+    content = tf.lite.TFLiteConverter.from_concrete_functions([function], module).convert()
+    path.mkdir(parents=True)
+    (path / "model.tflite").write_bytes(with_signatures(content) if signatures else content)
+    return path
+
+
+def with_signatures(content: bytes) -> bytes:
+    """Adds the buffer `signature_defs_metadata`: a FlexBuffer map from key to serialized SignatureDef."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+    from flatbuffers import flexbuffers
+    from tensorflow.core.protobuf import meta_graph_pb2
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
+    graph = model.subgraphs[0]
+    definition = meta_graph_pb2.SignatureDef(method_name="tensorflow/serving/predict")
+    definition.inputs["x"].name = graph.tensors[graph.inputs[0]].name.decode()
+    definition.outputs["y"].name = graph.tensors[graph.outputs[0]].name.decode()
+    builder = flexbuffers.Builder()
+    with builder.Map():
+        builder.Key("serving_default")
+        # As TensorFlow's C++ does: a string that is no text, which the public `String` does not take.
+        builder._WriteBlob(definition.SerializeToString(), append_zero=True, type_=flexbuffers.Type.STRING)
+    buffer = schema.BufferT()
+    buffer.data = bytes(builder.Finish())
+    model.buffers.append(buffer)
+    metadata = schema.MetadataT()
+    metadata.name, metadata.buffer = b"signature_defs_metadata", len(model.buffers) - 1
+    model.metadata = [*(model.metadata or []), metadata]
+    packed = flatbuffers.Builder()
+    packed.Finish(model.Pack(packed), b"TFL3")
+    return bytes(packed.Output())
+
+
 DTYPES = {
     "float32": (tf.float32, np.array([[1.5, -2.0]], np.float32)),
     "float64": (tf.float64, np.array([[1.5, -2.0]], np.float64)),
