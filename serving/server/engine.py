@@ -297,7 +297,8 @@ class Engine:
         except Exception as error:
             logging.error("Unloading %s version %d failed: %s", model.config.name, version.number, error)
         version.loaded = None
-        memory.release()
+        if not self._stopping:
+            memory.release()
         with self._changed:
             version.state, version.closing, version.dropped = State.END, False, True
             self._changed.notify_all()

@@ -13,6 +13,7 @@ from serving.server import status
 # ask for any amount of memory. This bounds what they get.
 MAX_EXPANDED_BYTES = 256 * 1024 * 1024
 
+_MAX_ELEMENTS = 2**58  # Of 16 bytes each; also bounds the dimensions beside a 0.
 _HALF_TYPES = (types_pb2.DT_HALF, types_pb2.DT_BFLOAT16)
 _TYPED_FIELDS = {
     types_pb2.DT_FLOAT: "float_val",
@@ -139,6 +140,8 @@ def _shape(proto: tensor_pb2.TensorProto, name: str) -> tuple[int, ...]:
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
     if any(size < 0 for size in shape):
         raise _parse_error(name, f"its shape {list(shape)} has a negative size")
+    if math.prod(max(size, 1) for size in shape) > _MAX_ELEMENTS:
+        raise _parse_error(name, f"its shape {list(shape)} has more elements than memory can address")
     if len(shape) > 32:
         raise _parse_error(name, f"its shape has {len(shape)} dimensions, at most 32 are allowed")
     return shape

@@ -4,6 +4,7 @@ import concurrent.futures
 import itertools
 import threading
 import time
+import urllib.request
 from types import MappingProxyType
 
 import grpc
@@ -254,10 +255,17 @@ def test_grpc_and_rest_share_batches(start, tmp_path):
     assert "Task size 17 is larger than maximum input batch size 16" in caught.value.details()
 
 
+def test_parameters_of_a_version_of_its_own(tmp_path):
+    common = BatchingParameters(num_batch_threads=3)
+    assert batching_parameters.for_version(tmp_path, common, per_model=False) is common
+    assert batching_parameters.for_version(tmp_path, common, per_model=True) is None
+    (tmp_path / "batching_params.pbtxt").write_text("max_batch_size { value: 5 } num_batch_threads { value: 9 }")
+    own = batching_parameters.for_version(tmp_path, common, per_model=True)
+    assert (own.max_batch_size, own.num_batch_threads) == (5, 3)
+
+
 def metrics_page(clients):
     """Reads the metrics: value by name, without TF Serving's prefix."""
-    import urllib.request
-
     with urllib.request.urlopen(f"{clients.url}/monitoring/prometheus/metrics") as response:
         lines = response.read().decode().splitlines()
     entries = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
