@@ -4,6 +4,7 @@ from training.data.order import steps_per_epoch
 from training.data.pictures import Source, Split, hold_out
 from training.data.pipeline import Augmentation, Input, batches
 from training.data.sources import load
+from training.data.speed import pictures_per_second
 from training.data.verification import BadPicture, BadPicturesError, verify
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "batches",
     "hold_out",
     "load",
+    "pictures_per_second",
     "steps_per_epoch",
     "verify",
 ]

@@ -5,10 +5,13 @@ its random state in a variable, from which a run cannot be taken up again. Here 
 keyed by a seed.
 """
 
+import functools
 from collections.abc import Callable
 
 import keras
 import tensorflow as tf
+
+Operation = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 GREY = 128.0
 """What is moved into the picture from beyond its edge."""
@@ -29,19 +32,26 @@ def rand_augment(image: tf.Tensor, operations: int, magnitude: float, seed: tf.T
     Returns:
         float32 [H, W, 3], values 0 to 255.
     """
-    chance = tf.random.stateless_uniform([operations, 2], seed)
-    shape = image.shape
-    for choice, sign in (tf.unstack(row) for row in tf.unstack(chance)):
-        level = magnitude / 10 * tf.where(sign < 0.5, -1.0, 1.0)
-        branches = [_branch(operation, image, level, shape) for operation in OPERATIONS]
-        image = tf.switch_case(tf.cast(choice * len(OPERATIONS), tf.int32), branches)
+    step = _random_operation(tuple(image.shape), magnitude)
+    for chance in tf.unstack(tf.random.stateless_uniform([operations, 2], seed)):
+        image = step(image, chance)
     return image
 
 
-def _branch(
-    operation: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], image: tf.Tensor, level: tf.Tensor, shape: tf.TensorShape
-) -> Callable[[], tf.Tensor]:
-    return lambda: tf.ensure_shape(tf.clip_by_value(operation(image, level), 0.0, 255.0), shape)
+@functools.cache
+def _random_operation(shape: tuple[int, int, int], magnitude: float) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """A graph of the fourteen operations, of which it runs one; built once for all of its uses."""
+
+    def clipped(operation: Operation, image: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
+        return tf.ensure_shape(tf.clip_by_value(operation(image, level), 0.0, 255.0), shape)
+
+    def step(image: tf.Tensor, chance: tf.Tensor) -> tf.Tensor:
+        level = magnitude / 10 * tf.where(chance[1] < 0.5, -1.0, 1.0)
+        branches = [functools.partial(clipped, operation, image, level) for operation in OPERATIONS]
+        return tf.switch_case(tf.cast(chance[0] * len(OPERATIONS), tf.int32), branches)
+
+    signature = [tf.TensorSpec(shape, tf.float32), tf.TensorSpec([2], tf.float32)]
+    return tf.function(step, input_signature=signature, autograph=False)
 
 
 def _transformed(image: tf.Tensor, matrix: list) -> tf.Tensor:
@@ -108,7 +118,7 @@ def _solarize(image: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
     return tf.where(image < 256 * (1 - tf.abs(level)), image, 255 - image)
 
 
-OPERATIONS: tuple[Callable[[tf.Tensor, tf.Tensor], tf.Tensor], ...] = (
+OPERATIONS: tuple[Operation, ...] = (
     lambda image, level: tf.identity(image),
     lambda image, level: _auto_contrast(image),
     lambda image, level: _equalize(image),

@@ -114,11 +114,10 @@ def _prepare(builder: Any) -> None:
 
 def _reach(builder: Any) -> None:
     """Fails at once where none of the data set's hosts answers; the downloader itself tries for three minutes."""
-    hosts = {
-        (url.hostname, url.port or (80 if url.scheme == "http" else 443)) for url in map(urlparse, builder.url_infos)
-    }
+    urls = [urlparse(url) for url in builder.url_infos or ()]
+    hosts = {(url.hostname, url.port or (80 if url.scheme == "http" else 443)) for url in urls if url.hostname}
     failures = []
-    for host in sorted(host for host in hosts if host[0]):
+    for host in sorted(hosts):
         try:
             socket.create_connection(host, timeout=10).close()
             return

@@ -12,6 +12,7 @@ import tensorflow as tf
 from absl import logging
 
 from keras_mobilenet import preprocessing
+from training.data.decode import any_format
 from training.data.pictures import Decoded, Split
 
 LISTED = 50
@@ -96,7 +97,7 @@ def _decode_all(split: Split, indices: np.ndarray, limit: int | None) -> tuple[n
     """Indices of the pictures that decode and have a class; the pictures themselves where `limit` is a number."""
 
     def decode(index: tf.Tensor, contents: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        picture = preprocessing.decode_image(contents)
+        picture = any_format()(contents)
         kept = tf.size(picture) * int(limit is not None)
         return index, label, tf.ensure_shape(tf.shape(picture), [3]), tf.reshape(picture, [-1])[:kept]
 

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -14,9 +15,6 @@ from training.data.folder import load_folder
 EVERYTHING = data.Augmentation(crop_scale=(0.3, 1.0), rand_augment=2, reflect=4, mixup=0.2, cutmix=1.0)
 AUGMENTATIONS = {
     "peer": data.Augmentation(reflect=4),
-    "crop": data.Augmentation(crop_scale=(0.3, 1.0)),
-    "rand_augment": data.Augmentation(rand_augment=2),
-    "mixup": data.Augmentation(mixup=0.2),
     "everything": EVERYTHING,
 }
 
@@ -40,15 +38,14 @@ def test_a_run_that_is_taken_up_again_goes_on_as_if_unbroken(pictures, name):
     settings = config(AUGMENTATIONS[name])
     images, labels = taken(pictures, settings, steps=7)
     assert images.shape == (7, 8, 32, 48, 3)
-    for start in (1, 2, 5):
+    for start in (1, 5):  # in the epoch's middle, and in the third epoch
         late_images, late_labels = taken(pictures, settings, start_step=start, steps=7 - start)
         np.testing.assert_array_equal(late_images, images[start:])
         np.testing.assert_array_equal(late_labels, labels[start:])
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-@pytest.mark.parametrize("workers", [2, 4])
-def test_the_workers_batches_are_the_batch(pictures, name, workers):
+def test_the_workers_batches_are_the_batch(pictures, name, workers=4):
     settings = config(AUGMENTATIONS[name])
     whole = taken(pictures, settings, steps=3)
     parts = [taken(pictures, settings, steps=3, num_workers=workers, worker=worker) for worker in range(workers)]
@@ -86,8 +83,6 @@ def test_another_seed_gives_other_batches_and_another_process_the_same(pictures)
     )
     root = pictures.where(0).split("/train/")[0]
     run = subprocess.run([sys.executable, "-c", program, root], capture_output=True, text=True, check=True)
-    import zlib
-
     assert int(run.stdout) == zlib.crc32(images[0].tobytes())
 
 
