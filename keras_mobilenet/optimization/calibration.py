@@ -58,15 +58,15 @@ def _squared_error(seen: _Observation) -> tuple[float, float]:
 
 
 METHODS: dict[str, Callable[[_Observation], tuple[float, float]]] = {
-    "average": _average,
     "extremes": _extremes,
+    "average": _average,
     "percentile": _percentile,
     "squared_error": _squared_error,
 }
 
 
 def calibrate(
-    model: keras.Model, data: Any, *, method: str = "average", batch_size: int = 32, steps: int | None = None
+    model: keras.Model, data: Any, *, method: str = "extremes", batch_size: int = 32, steps: int | None = None
 ) -> keras.Model:
     """Sets the activation ranges of a quantization-aware model from what its float model computes on pictures.
 
@@ -77,9 +77,10 @@ def calibrate(
         model: Model of `km.quantize_aware`; its ranges are set in place.
         data: Pictures as the model takes them in training: an array [N, H, W, C] (a dict of arrays for several named
             inputs), a `tf.data.Dataset`, or an iterable of batches. Labels beside them, in a tuple, are left out.
-        method: How the range follows from the values: "average", the mean over batches of their smallest and largest
-            value, where training will take it; "extremes", the smallest and largest of all; "percentile", 0.01 and
-            99.99 %; "squared_error", the range that rounds with the smallest error.
+        method: How a range follows from the values: "extremes", the smallest and largest of all, with which a tuned
+            MobileNetV2 lost the least; "average", the mean over batches of their smallest and largest value, where
+            training takes it; "percentile", 0.01 and 99.99 %; "squared_error", the range that rounds with the smallest
+            error. The last two are for weights with far outliers.
         batch_size: Pictures to a batch where `data` is an array.
         steps: Batches to use; None for all.
 
