@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from training import data
@@ -46,7 +47,11 @@ class Cluster:
         return self.strategy.distribute_datasets_from_function(pipeline)
 
     def publish(self, save: Callable[[str], None], path: Path) -> None:
-        """Writes a file on the chief, whole or not at all, and lets the others wait for it."""
+        """Writes a file on the chief, whole or not at all, and lets the others wait for it.
+
+        Raises:
+            FileNotFoundError: A worker does not see the chief's file.
+        """
         if self.chief:
             unfinished = path.with_name(f"unfinished-{path.name}")
             save(str(unfinished))
@@ -58,11 +63,30 @@ class Cluster:
                 "system that all workers share."
             )
 
+    def total(self, counts: np.ndarray) -> np.ndarray:
+        """Adds up every process's counts.
+
+        Args:
+            counts: int64 [n] of this process.
+        """
+        if self.workers == 1:
+            return counts
+        local = self.strategy.num_replicas_in_sync // self.workers
+
+        def own(context: tf.distribute.ValueContext) -> tf.Tensor:
+            """This process's counts on its first device, zeros on the others."""
+            return tf.constant(counts * (context.replica_id_in_sync_group % local == 0))
+
+        values = self.strategy.experimental_distribute_values_from_function(own)
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None).numpy()
+
+    def agree(self, number: int) -> int:
+        """The chief's number, on all processes."""
+        return int(self.total(np.array([number if self.chief else 0]))[0])
+
     def wait(self) -> None:
         """Returns when all processes have come here."""
-        if self.workers > 1:
-            one = self.strategy.run(lambda: tf.ones(()))
-            self.strategy.reduce(tf.distribute.ReduceOp.SUM, one, axis=None).numpy()
+        self.total(np.zeros(1, np.int64))
 
 
 def join(name: str) -> Cluster:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
+FILE = "history.csv"
+
 
 class History:
     """Rows of figures, one an epoch.
@@ -16,21 +18,20 @@ class History:
     """
 
     def __init__(self, folder: Path, write: bool = True) -> None:
-        self._file = folder / "history.csv"
-        self._writer = tf.summary.create_file_writer(str(folder / "tensorboard")) if write else None
-        self.rows: list[dict[str, float]] = []
-        if self._file.exists():
-            with self._file.open(newline="") as file:
-                self.rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        self._file = folder / FILE
+        self._tensorboard = str(folder / "tensorboard")
+        self._writer: tf.summary.SummaryWriter | None = None
+        self._write = write
+        self.rows = read(folder)
 
     def cut(self, epochs: int) -> None:
         """Forgets the rows after the first `epochs`, which a run that goes on from a checkpoint writes again."""
-        self.rows = self.rows[:epochs]
+        self.rows = [row for row in self.rows if row["epoch"] <= epochs]
 
     def add(self, row: dict[str, float]) -> None:
         """Adds an epoch."""
         self.rows.append(row)
-        if self._writer is None:
+        if not self._write:
             return
         unfinished = self._file.with_suffix(".unfinished")
         with unfinished.open("w", newline="") as file:
@@ -38,6 +39,8 @@ class History:
             table.writeheader()
             table.writerows(self.rows)
         os.replace(unfinished, self._file)
+        if self._writer is None:
+            self._writer = tf.summary.create_file_writer(self._tensorboard)
         with self._writer.as_default():
             for name in row.keys() - {"epoch", "step"}:
                 tf.summary.scalar(name, row[name], step=int(row["epoch"]))
@@ -47,3 +50,12 @@ class History:
         """Epochs since the highest value of a figure; 0 where it was never taken."""
         values = [row[name] for row in self.rows if name in row]
         return len(values) - 1 - values.index(max(values)) if values else 0
+
+
+def read(folder: Path) -> list[dict[str, float]]:
+    """The rows that `folder` holds; none where nothing was written yet."""
+    file = folder / FILE
+    if not file.exists():
+        return []
+    with file.open(newline="") as lines:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(lines)]

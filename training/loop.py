@@ -51,6 +51,10 @@ class Trainer:
         optimizer: Built under `strategy`.
         loss: Loss of each picture.
         strategy: Devices; by default this process's one.
+
+    Attributes:
+        step: `step(images, labels)` on a global batch: float32 [2], the sums of its losses and of its hits.
+        predict: Images -> the model's outputs.
     """
 
     def __init__(
@@ -65,24 +69,27 @@ class Trainer:
         self.strategy = strategy or tf.distribute.get_strategy()
         self._loss = loss
         self.step = tf.function(self._step)
-        self.predict = tf.function(lambda images: model(images, training=False), reduce_retracing=True)
+        # One graph for every batch size: the last batch of an evaluation is smaller than the others.
+        signature = [tf.TensorSpec(x.shape, x.dtype) for x in model.inputs]
+        self.predict = tf.function(lambda images: model(images, training=False), input_signature=signature)
 
-    def _step(self, images: Any, labels: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """One step on a global batch: the sums of its losses and of its hits."""
-        losses, hits = self.strategy.run(self._replica_step, args=(images, labels))
-        total = tf.distribute.ReduceOp.SUM
-        return self.strategy.reduce(total, losses, axis=None), self.strategy.reduce(total, hits, axis=None)
+    def _step(self, images: Any, labels: Any) -> tf.Tensor:
+        sums = self.strategy.run(self._replica_step, args=(images, labels))
+        return self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
 
-    def _replica_step(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        pictures = tf.shape(images)[0] * self.strategy.num_replicas_in_sync
+    def _replica_step(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        replicas = self.strategy.num_replicas_in_sync
         with tf.GradientTape() as tape:
             logits = self.model(images, training=True)
             losses = self._loss(images, labels, logits)
-            mean = tf.reduce_sum(losses) / tf.cast(pictures, losses.dtype) + sum(self.model.losses)
+            # The optimizer adds up the replicas' gradients.
+            mean = tf.reduce_mean(losses) / replicas
+            for regularization in self.model.losses:
+                mean += tf.cast(regularization, mean.dtype) / replicas
             scaled = self.optimizer.scale_loss(mean)
         variables = self.model.trainable_variables
         self.optimizer.apply(tape.gradient(scaled, variables), variables)
-        return tf.reduce_sum(losses), _hits(labels, logits)
+        return tf.stack([tf.reduce_sum(losses), _hits(labels, logits)])
 
     def train(
         self,
@@ -94,6 +101,7 @@ class Trainer:
         evaluate: Evaluate | None = None,
         label: str = "",
         quiet: bool = False,
+        first_step: int | None = None,
     ) -> None:
         """Trains to the end of the plan, from the newest checkpoint on.
 
@@ -105,39 +113,62 @@ class Trainer:
             evaluate: Run after every epoch on the weights that would be kept.
             label: Name of the stage, before the progress bar.
             quiet: No progress bar.
+            first_step: Which checkpoint to go on from, where several processes have to agree on one.
         """
-        done = checkpoints.restore()
+        done, sums, before = checkpoints.restore(first_step)
         history.cut(done // plan.steps_per_epoch)
-        data = iter(batches(done))
-        saved = time.monotonic()
-        for epoch in range(done // plan.steps_per_epoch, plan.epochs):
+        epochs = range(done // plan.steps_per_epoch, plan.epochs)
+        data = iter(batches(done)) if epochs else iter(())
+        started = time.monotonic() - before
+        for epoch in epochs:
             if plan.early_stop and history.epochs_without_gain("accuracy") >= plan.early_stop:
                 break
-            first = done - epoch * plan.steps_per_epoch
-            sums = np.zeros(2)
-            with Progress(
-                f"{label} {epoch + 1}/{plan.epochs}", plan.steps_per_epoch, plan.batch_size, first, quiet
-            ) as bar:
-                for _ in range(first, plan.steps_per_epoch):
-                    sums += [float(value) for value in self.step(*next(data))]
-                    done += 1
-                    seen = (done - epoch * plan.steps_per_epoch - first) * plan.batch_size
-                    bar.step(loss=sums[0] / seen, accuracy=sums[1] / seen)
-                    if time.monotonic() - saved > plan.checkpoint_seconds:
-                        checkpoints.save(done)
-                        saved = time.monotonic()
-            row = {"epoch": epoch + 1, "step": done, "loss": sums[0] / seen, "training_accuracy": sums[1] / seen}
+            name = f"{label} {epoch + 1}/{plan.epochs}".lstrip()
+            sums = self._epoch(data, plan, checkpoints, done, sums, started, name, quiet)
+            done = (epoch + 1) * plan.steps_per_epoch
+            row = {"epoch": epoch + 1, "step": done} | _means(sums, plan.steps_per_epoch * plan.batch_size)
             row["learning_rate"] = float(self.optimizer.learning_rate)
             if evaluate is not None:
                 with self.averaged():
                     row |= evaluate(self.predict)
+            row["seconds"] = time.monotonic() - started
             history.add(row)
-            checkpoints.save(done)
-            saved = time.monotonic()
+            sums = np.zeros_like(sums)
+            # Only now: a run that goes on from here has this epoch's row.
+            checkpoints.save(done, sums, row["seconds"])
+
+    def _epoch(
+        self,
+        data: Iterator[tuple[Any, Any]],
+        plan: Plan,
+        checkpoints: Checkpoints,
+        done: int,
+        sums: np.ndarray,
+        started: float,
+        label: str,
+        quiet: bool,
+    ) -> np.ndarray:
+        """The steps from `done` to the end of its epoch; gives the sums over the whole epoch."""
+        first = done % plan.steps_per_epoch
+        saved = time.monotonic()
+        total = tf.constant(sums)
+        with Progress(label, plan.steps_per_epoch, plan.batch_size, first, quiet) as bar:
+            for position in range(first + 1, plan.steps_per_epoch + 1):
+                total += self.step(*next(data))
+                bar.step(lambda total=total, pictures=position * plan.batch_size: _means(total.numpy(), pictures))
+                late = time.monotonic() - saved > plan.checkpoint_seconds
+                if late and position < plan.steps_per_epoch:
+                    checkpoints.save(done - first + position, total, time.monotonic() - started)
+                    saved = time.monotonic()
+            bar.close(_means(total.numpy(), plan.steps_per_epoch * plan.batch_size))
+        return total.numpy()
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
         """The model holds its weights' moving average meanwhile, where the optimizer keeps one."""
+        if not self._average_of.use_ema:
+            yield
+            return
         kept = [variable.numpy() for variable in self.model.trainable_variables]
         self.take_average()
         try:
@@ -148,13 +179,21 @@ class Trainer:
 
     def take_average(self) -> None:
         """Puts the moving average in the place of the weights, where the optimizer keeps one."""
-        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        if not optimizer.use_ema:
+        if not self._average_of.use_ema:
             return
-        optimizer.finalize_variable_values(self.model.trainable_variables)
+        self._average_of.finalize_variable_values(self.model.trainable_variables)
         for variable in self.model.trainable_variables:
             if variable.constraint is not None:  # pruned weights stay pruned in the average
                 variable.assign(variable.constraint(variable))
+
+    @property
+    def _average_of(self) -> keras.Optimizer:
+        """The optimizer that keeps the average: the one inside a LossScaleOptimizer."""
+        return getattr(self.optimizer, "inner_optimizer", self.optimizer)
+
+
+def _means(sums: np.ndarray, pictures: int) -> dict[str, float]:
+    return {"loss": float(sums[0]) / pictures, "training_accuracy": float(sums[1]) / pictures}
 
 
 def _hits(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,7 @@
-"""The network that a recipe names."""
+"""The network that a recipe names, and models from files."""
+
+import importlib
+from pathlib import Path
 
 import keras
 
@@ -33,4 +36,14 @@ def build(recipe: Recipe, classes: int) -> keras.Model:
         for layer in backbone.layers:
             if layer.weights:
                 model.get_layer(layer.name).set_weights(layer.get_weights())
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = not recipe.freeze_batch_norm
     return model
+
+
+def load(path: str | Path) -> keras.Model:
+    """Loads a Keras file, whatever layers of this package stand in it."""
+    for module in ("layers", "optimization.fake_quant_layers"):
+        importlib.import_module(f"keras_mobilenet.{module}")  # registers them
+    return keras.models.load_model(path, compile=False)

@@ -6,7 +6,13 @@ from training.recipe import Recipe
 
 
 def build(
-    recipe: Recipe, model: keras.Model, *, learning_rate: float, steps: int, steps_per_epoch: int
+    recipe: Recipe,
+    model: keras.Model,
+    *,
+    learning_rate: float,
+    steps: int,
+    steps_per_epoch: int,
+    warmup_epochs: float = 0.0,
 ) -> keras.Optimizer:
     """The optimizer of a stage.
 
@@ -16,6 +22,7 @@ def build(
         learning_rate: Highest learning rate.
         steps: Steps of the stage.
         steps_per_epoch: Steps in an epoch.
+        warmup_epochs: Epochs in which the learning rate rises from 0.
 
     Returns:
         A built Keras optimizer.
@@ -24,7 +31,7 @@ def build(
     arXiv:1801.04381, section 6.1 (0.9, 0.9).
     """
     options = {
-        "learning_rate": _schedule(recipe, learning_rate, steps, steps_per_epoch),
+        "learning_rate": _schedule(recipe, learning_rate, steps, steps_per_epoch, warmup_epochs),
         "weight_decay": recipe.weight_decay or None,
         "use_ema": recipe.ema > 0,
         "ema_momentum": recipe.ema or 0.99,
@@ -53,12 +60,12 @@ def without_decay(model: keras.Model) -> list[keras.Variable]:
 
 
 def _schedule(
-    recipe: Recipe, highest: float, steps: int, steps_per_epoch: int
+    recipe: Recipe, highest: float, steps: int, steps_per_epoch: int, warmup_epochs: float
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    warmup = round(recipe.warmup_epochs * steps_per_epoch)
-    if warmup >= max(steps, 1):
+    warmup = round(warmup_epochs * steps_per_epoch)
+    if warmup and warmup >= steps:
         raise ValueError(
-            f"warmup_epochs={recipe.warmup_epochs} takes {warmup} steps, but the stage has {steps}: train longer or "
+            f"warmup_epochs={warmup_epochs} takes {warmup} steps, but the stage has {steps}: train longer or "
             "warm up less."
         )
     if recipe.schedule == "cosine":

@@ -26,6 +26,8 @@ class Recipe:
     dropout: float = _field(0.0, "Dropped share before the classifier.")
     batch_norm_momentum: float = _field(0.9, "Momentum of batch norm's moving statistics.")
 
+    freeze_batch_norm: bool = _field(False, "Batch norm keeps its statistics, scale and offset, for fine-tuning.")
+
     # The pictures.
     dataset: str = _field("digits", "digits, folder, tfrecord, or the name of a tensorflow-datasets data set.")
     data_dir: str | None = _field(None, "Folder of the pictures.")
@@ -54,7 +56,7 @@ class Recipe:
     schedule: str = _field("cosine", "Learning rate over time.", ("cosine", "exponential"))
     decay_rate: float = _field(0.98, "Factor of the exponential schedule.")
     decay_epochs: float = _field(1.0, "Epochs from one factor to the next.")
-    warmup_epochs: float = _field(0.0, "Epochs over which the learning rate rises from 0.")
+    warmup_epochs: float = _field(0.0, "Epochs of float training in which the learning rate rises from 0.")
     weight_decay: float = _field(0.0, "Weight decay; batch norm, biases and depthwise kernels are exempt.")
     label_smoothing: float = _field(0.0, "Label smoothing, 0 to below 1.")
     ema: float = _field(0.0, "Momentum of the weights' moving average that is evaluated and kept; 0 for none.")
@@ -77,6 +79,7 @@ class Recipe:
 
     # The run.
     seed: int = _field(0, "Seed of weights, order and random changes.")
+    deterministic: bool = _field(False, "Op determinism: the same weights from run to run on a GPU, at a cost.")
     precision: str = _field("float32", "Precision of float training.", ("float32", "mixed_float16", "mixed_bfloat16"))
     strategy: str = _field("one", "Devices.", ("one", "mirrored", "multi_worker"))
     checkpoint_seconds: float = _field(60.0, "Seconds between two checkpoints.")

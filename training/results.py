@@ -1,4 +1,4 @@
-"""What a run ends with: measured accuracy, the exported version and `results.json`."""
+"""What a run ends with: measured files, the exported version and `results.json`."""
 
 import datetime
 import json
@@ -7,46 +7,45 @@ import platform
 import shlex
 import sys
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import keras
-import tensorflow as tf
+import numpy as np
 
 import keras_mobilenet as km
-from training import data, stages
-from training.metrics import evaluate
+from keras_mobilenet.runtime import Predictor
+from training import data, evaluation, files, history, network, stages
 from training.recipe import Recipe
 
 FILE = "results.json"
+PREDICTIONS = "predictions"
 
 
 def write(
-    recipe: Recipe,
-    pictures: stages.Pictures,
-    finished: Mapping[str, Path],
-    output_dir: Path,
-    export_dir: str | None,
-    seconds: float,
+    recipe: Recipe, pictures: stages.Pictures, finished: Mapping[str, Path], output_dir: Path, export_dir: str | None
 ) -> dict[str, Any]:
-    """Measures every stage's model on the test pictures, exports the last one and writes `results.json`.
+    """Measures every stage's model and its int8 file on the test pictures, exports, and writes `results.json`.
 
     Args:
         recipe: What was done.
         pictures: On which pictures.
         finished: Stage -> its model file.
-        output_dir: Folder of `results.json`.
+        output_dir: Folder of the run.
         export_dir: Folder of the served model's versions; None for savedmodels/<name>.
-        seconds: How long the run took.
 
     Returns:
-        What `results.json` holds.
+        What `results.json` holds: figures of each file (accuracy and top_5 0 to 1, bytes, gzip_bytes, latency_ms,
+        sparsity of pruned ones), where the version is, seed, versions, command, seconds of training by stage.
     """
-    figures = {stage: measure(keras.models.load_model(path), recipe, pictures.test) for stage, path in finished.items()}
+    config = stages.input_config(recipe)
+    calibration = stages.calibration_batches(recipe, pictures.train)
+    stored = files.convert(finished, output_dir, calibration)
+    figures = {row: measure(row, path, pictures.test, config, output_dir) for row, path in stored.items()}
     last = list(finished)[-1]
-    card = {"weights": recipe.weights or "random", "dataset": recipe.dataset, "accuracy": figures[last]}
+    card = {"weights": recipe.weights or "random", "dataset": recipe.dataset, "accuracy": figures[files.ROWS[last]]}
     version = km.export_saved_model(
-        keras.models.load_model(finished[last]),
+        network.load(finished[last]),
         export_dir or Path("savedmodels") / name(recipe),
         pictures.test.class_names,
         card=card,
@@ -54,15 +53,14 @@ def write(
     result = {
         "name": name(recipe),
         "figures": figures,
-        "test_pictures": pictures.test.count,
         "export": str(version),
         "seed": recipe.seed,
         "recipe": dict(vars(recipe)),
-        "command": shlex.join([sys.executable, *sys.orig_argv[1:]]),
-        "seconds": round(seconds, 1),
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),
+        "seconds": {stage: _seconds(path.parent) for stage, path in finished.items()},
         "date": datetime.date.today().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "versions": {"python": platform.python_version(), "tensorflow": tf.__version__, "keras": keras.__version__},
+        "machine": machine(),
+        "versions": versions(),
     }
     unfinished = output_dir / f"unfinished-{FILE}"
     unfinished.write_text(json.dumps(result, indent=2) + "\n")
@@ -75,8 +73,61 @@ def name(recipe: Recipe) -> str:
     return f"{recipe.model}_{round(recipe.alpha * 100):03d}_{recipe.image_size}.{Path(recipe.dataset).name}"
 
 
-def measure(model: keras.Model, recipe: Recipe, split: data.Split) -> dict[str, float]:
-    """Accuracy of a model on a split, and its number of parameters."""
-    predict = tf.function(lambda images: model(images, training=False), reduce_retracing=True)
-    figures = evaluate(predict, data.batches(split, stages.input_config(recipe), training=False))
-    return figures | {"parameters": km.cost.count(model).parameters}
+def machine() -> str:
+    """The processor and its number of cores."""
+    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    models = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
+    return f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what figures depend on."""
+    packages = ("keras", "numpy", "tensorflow", "tensorflow-model-optimization", "ai-edge-litert")
+    found = {
+        distribution.name.lower().replace("_", "-"): distribution.version for distribution in metadata.distributions()
+    }
+    return {"python": platform.python_version()} | {name: found[name] for name in packages if name in found}
+
+
+def measure(row: str, path: Path, split: data.Split, config: data.Input, output_dir: Path) -> dict[str, Any]:
+    """Accuracy, size and speed of a stored model; what it said of each picture is kept for the report."""
+    predictor = Predictor(path)
+    said = evaluation.evaluate(predictor, split, config)
+    figures: dict[str, Any] = {"file": str(path.relative_to(output_dir))} | said.figures()
+    figures |= evaluation.stored_bytes(path)
+    figures["latency_ms"] = evaluation.latency(predictor, config.image_size)
+    _keep(said, output_dir / PREDICTIONS / f"{row}.npz")
+    return figures
+
+
+def _keep(said: evaluation.Evaluation, path: Path) -> None:
+    """Keeps label, class and their probabilities; not all scores, which would be 200 MB for ImageNet."""
+    path.parent.mkdir(exist_ok=True)
+    probabilities, all_pictures = said.probabilities(), np.arange(len(said.labels))
+    np.savez_compressed(
+        path,
+        labels=said.labels,
+        predicted=said.predicted,
+        probability=probabilities[all_pictures, said.labels].astype(np.float32),
+        highest=probabilities[all_pictures, said.predicted].astype(np.float32),
+    )
+
+
+def _seconds(folder: Path) -> float:
+    rows = history.read(folder)
+    return round(rows[-1]["seconds"], 1) if rows else 0.0
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """The figures as a Markdown table."""
+    lines = [
+        "| model | top-1 | top-5 | zeros | file | KB | KB gzipped | ms a picture |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row, figures in result["figures"].items():
+        zeros = f"{figures['sparsity']:.1%}" if "sparsity" in figures else ""
+        lines.append(
+            f"| {row} | {figures['accuracy']:.2%} | {figures['top_5']:.2%} | {zeros} | {figures['file']} "
+            f"| {figures['bytes'] / 1000:,.0f} | {figures['gzip_bytes'] / 1000:,.0f} | {figures['latency_ms']:.2f} |"
+        )
+    return "\n".join(lines)

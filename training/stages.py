@@ -60,8 +60,8 @@ class Stage:
 def stages(recipe: Recipe, pictures: Pictures) -> list[Stage]:
     """The stages that a recipe names, in their order."""
 
-    def build(_: keras.Model | None, steps: int) -> keras.Model:
-        del steps
+    def build(model: keras.Model | None = None, steps: int = 0) -> keras.Model:
+        del model, steps
         return network.build(recipe, pictures.classes)
 
     def prune(model: keras.Model | None, steps: int) -> keras.Model:
@@ -69,10 +69,10 @@ def stages(recipe: Recipe, pictures: Pictures) -> list[Stage]:
 
         end = round(recipe.prune_ramp * steps)
         schedule = pruning.PolynomialDecay(0.0, recipe.sparsity, 0, end, frequency=recipe.prune_frequency)
-        return km.prune(model or build(None, 0), schedule)
+        return km.prune(model or build(), schedule)
 
     def quantize(model: keras.Model | None, steps: int) -> keras.Model:
-        aware = km.quantize_aware(model or build(None, 0), freeze_after=round(recipe.quantize_freeze * steps))
+        aware = km.quantize_aware(model or build(), freeze_after=round(recipe.quantize_freeze * steps))
         km.calibrate(aware, calibration_batches(recipe, pictures.train))
         return aware
 
@@ -87,6 +87,9 @@ def stages(recipe: Recipe, pictures: Pictures) -> list[Stage]:
 def run(recipe: Recipe, pictures: Pictures, output_dir: Path, cluster: Cluster) -> dict[str, Path]:
     """Runs the stages that are not done yet; a run that was killed goes on where its last checkpoint is.
 
+    Every stage starts from the file of the one before, also where both run in one go: a model is then the same one,
+    however often the run was killed.
+
     Args:
         recipe: What to do.
         pictures: On which pictures.
@@ -96,8 +99,10 @@ def run(recipe: Recipe, pictures: Pictures, output_dir: Path, cluster: Cluster) 
     Returns:
         Stage -> its finished model, a `.keras` file.
     """
+    if recipe.early_stop and pictures.validation is None:
+        raise ValueError(f"early_stop={recipe.early_stop} looks at a validation split: give --validation_share, or 0.")
     finished: dict[str, Path] = {}
-    model = None
+    previous: Path | None = None
     for stage in stages(recipe, pictures):
         folder = output_dir / stage.name
         path = folder / MODEL_FILE
@@ -105,34 +110,41 @@ def run(recipe: Recipe, pictures: Pictures, output_dir: Path, cluster: Cluster) 
             logging.info("Stage %s is done: %s", stage.name, path)
         else:
             folder.mkdir(parents=True, exist_ok=True)
-            _train(stage, model, recipe, pictures, folder, cluster)
-        finished[stage.name] = path
-        model = keras.models.load_model(path)
+            _train(stage, previous, recipe, pictures, folder, cluster)
+        finished[stage.name] = previous = path
     return finished
 
 
 def _train(
-    stage: Stage, model: keras.Model | None, recipe: Recipe, pictures: Pictures, folder: Path, cluster: Cluster
+    stage: Stage, previous: Path | None, recipe: Recipe, pictures: Pictures, folder: Path, cluster: Cluster
 ) -> None:
+    """Trains a stage from the model file of the one before, and publishes its own."""
+    keras.backend.clear_session()
     keras.utils.set_random_seed(recipe.seed)
     keras.config.set_dtype_policy(recipe.precision if stage.name == "float" else "float32")
     steps_per_epoch = data.steps_per_epoch(pictures.train.count, recipe.batch_size)
     steps = stage.epochs * steps_per_epoch
     with cluster.strategy.scope():
-        model = stage.prepare(model, steps)
+        model = stage.prepare(network.load(previous) if previous else None, steps)
         optimizer = optimizers.build(
-            recipe, model, learning_rate=stage.learning_rate, steps=steps, steps_per_epoch=steps_per_epoch
+            recipe,
+            model,
+            learning_rate=stage.learning_rate,
+            steps=steps,
+            steps_per_epoch=steps_per_epoch,
+            warmup_epochs=recipe.warmup_epochs if stage.name == "float" else 0.0,
         )
     trainer = Trainer(model, optimizer, _loss(recipe, pictures.classes), cluster.strategy)
-    plan = Plan(stage.epochs, steps_per_epoch, recipe.batch_size, recipe.checkpoint_seconds, recipe.early_stop)
+    checkpoints = Checkpoints(folder / "checkpoints", model, optimizer, write=cluster.chief)
     trainer.train(
         lambda step: cluster.distribute(pictures.train, input_config(recipe), step),
-        plan,
-        checkpoints=Checkpoints(folder / "checkpoints", model, optimizer, cluster.chief),
-        history=History(folder, cluster.chief),
-        evaluate=_validation(recipe, pictures.validation),
+        Plan(stage.epochs, steps_per_epoch, recipe.batch_size, recipe.checkpoint_seconds, recipe.early_stop),
+        checkpoints=checkpoints,
+        history=History(folder, write=cluster.chief),
+        evaluate=_validation(recipe, pictures.validation, cluster),
         label=stage.name,
         quiet=not cluster.chief,
+        first_step=cluster.agree(checkpoints.newest()),
     )
     trainer.take_average()
     cluster.publish(lambda path: model.save(path), folder / MODEL_FILE)
@@ -173,11 +185,15 @@ def _loss(recipe: Recipe, classes: int) -> losses.Loss:
     loss = losses.cross_entropy(classes, recipe.label_smoothing)
     if recipe.teacher is None:
         return loss
-    teacher = keras.models.load_model(recipe.teacher)
+    teacher = network.load(recipe.teacher)
     return losses.distillation(loss, teacher, recipe.distillation, recipe.temperature)
 
 
-def _validation(recipe: Recipe, split: data.Split | None) -> Evaluate | None:
+def _validation(recipe: Recipe, split: data.Split | None, cluster: Cluster) -> Evaluate | None:
+    """Each process evaluates its share of the pictures, and all get the figures of the whole."""
     if split is None:
         return None
-    return lambda predict: evaluate(predict, data.batches(split, input_config(recipe), training=False))
+    share = {"num_workers": cluster.workers, "worker": cluster.worker}
+    return lambda predict: evaluate(
+        predict, data.batches(split, input_config(recipe), training=False, **share), cluster.total
+    )

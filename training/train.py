@@ -4,13 +4,13 @@ Killed at any moment and started again with the same flags, it goes on from its 
 """
 
 import dataclasses
-import time
 from pathlib import Path
 from typing import get_type_hints
 
+import tensorflow as tf
 from absl import app, flags, logging
 
-from training import cluster, data, recipe, results, stages
+from training import cluster, console, data, recipe, results, run_folder, stages
 
 _RECIPE = flags.DEFINE_string("recipe", None, "Name of a recipe in training/recipes; flags override its fields.")
 _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder of checkpoints, curves and results.json.", required=True)
@@ -43,7 +43,7 @@ def recipe_from_flags() -> recipe.Recipe:
     return dataclasses.replace(base, **given)
 
 
-def open_pictures(chosen: recipe.Recipe, output_dir: Path) -> stages.Pictures:
+def open_pictures(chosen: recipe.Recipe, output_dir: Path, worker: int = 0) -> stages.Pictures:
     """Loads and verifies the splits of a recipe; what was found unreadable is noted in the output folder."""
     patterns = {"train": chosen.train_files, "validation": chosen.validation_files, "test": chosen.test_files}
     source = data.load(
@@ -55,11 +55,8 @@ def open_pictures(chosen: recipe.Recipe, output_dir: Path) -> stages.Pictures:
     )
 
     def verified(split: str) -> data.Split:
-        record = output_dir / f"pictures_{split}.json"
-        good, bad = data.verify(source[split], chosen.max_bad_share, cache=chosen.cache, record=record)
-        for picture in bad:
-            logging.warning("Left out %s: %s", picture.name, picture.reason)
-        return good
+        record = output_dir / f"pictures_{split}{worker or ''}.json"
+        return data.verify(source[split], chosen.max_bad_share, cache=chosen.cache, record=record)[0]
 
     validation = verified("validation") if "validation" in source.splits else None
     test = verified("test") if "test" in source.splits else validation
@@ -71,24 +68,34 @@ def open_pictures(chosen: recipe.Recipe, output_dir: Path) -> stages.Pictures:
     return stages.Pictures(verified("train"), validation, test)
 
 
-def main(argv: list[str]) -> None:
+def run(chosen: recipe.Recipe, output_dir: Path, export_dir: str | None) -> None:
     """Runs the stages, then measures and exports."""
+    if chosen.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    joined = cluster.join(chosen.strategy)
+    if joined.chief:
+        run_folder.claim(output_dir, chosen)
+    pictures = open_pictures(chosen, output_dir, joined.worker)
+    finished = stages.run(chosen, pictures, output_dir, joined)
+    if joined.chief:
+        result = results.write(chosen, pictures, finished, output_dir, export_dir)
+        print(results.table(result))
+    joined.wait()
+
+
+def main(argv: list[str]) -> None:
+    """Reads the flags and runs."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {argv[1:]}")
-    # TensorFlow writes a note of every checkpoint into the same log.
-    logging.get_absl_handler().addFilter(lambda record: record.module != "functional_saver")
-    started = time.time()
+    console.only_ours()
+    output_dir = Path(_OUTPUT.value)
+    if (output_dir / results.FILE).exists():
+        logging.info("This run is done: %s. Remove that file to measure and export again.", output_dir / results.FILE)
+        return
     try:
-        chosen = recipe_from_flags()
-        output_dir = Path(_OUTPUT.value)
-        output_dir.mkdir(parents=True, exist_ok=True)
-        joined = cluster.join(chosen.strategy)
-        pictures = open_pictures(chosen, output_dir)
-        finished = stages.run(chosen, pictures, output_dir, joined)
+        run(recipe_from_flags(), output_dir, _EXPORT.value)
     except (ValueError, OSError, ImportError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
-    if joined.chief:
-        results.write(chosen, pictures, finished, output_dir, _EXPORT.value, seconds=time.time() - started)
 
 
 if __name__ == "__main__":
