@@ -1,7 +1,6 @@
 """How to batch: TF Serving's BatchingParameters with its defaults and its checks."""
 
 import dataclasses
-import os
 from pathlib import Path
 
 from google.protobuf import message
@@ -28,7 +27,7 @@ class BatchingParameters:
     max_batch_size: int = 1000
     batch_timeout: float = 0.0
     max_enqueued_batches: int = 10
-    num_batch_threads: int = os.cpu_count() or 1
+    num_batch_threads: int = config.CPUS
     allowed_batch_sizes: tuple[int, ...] = ()
     pad_variable_length_inputs: bool = False
     split_large_requests: bool = False

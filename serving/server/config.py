@@ -11,7 +11,7 @@ from tensorflow_serving.config import model_server_config_pb2
 from serving.server import status, text_protos, versions
 
 TENSORFLOW_PLATFORM = "tensorflow"
-_CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Options:
     grpc_port: int = 8500
     grpc_socket_path: str = ""
     grpc_channel_arguments: str = ""
-    grpc_max_threads: int = 4 * _CPUS
+    grpc_max_threads: int = 4 * CPUS
     rest_api_port: int = 0
-    rest_api_num_threads: int = 4 * _CPUS
+    rest_api_num_threads: int = 4 * CPUS
     rest_api_timeout_in_ms: int = 30000
     rest_api_enable_cors_support: bool = False
     rest_api_max_body_bytes: int = 256 * 1024 * 1024

@@ -1,6 +1,5 @@
 """Backend for `model.tflite`: a pool of LiteRT interpreters on the CPU, or one on an Edge TPU."""
 
-import os
 import queue
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 
 from keras_mobilenet import tflite_file
 from keras_mobilenet.runtime import litert, session
-from serving.server import servable, status
+from serving.server import config, servable, status
 
 FILE = "model.tflite"
 EDGE_TPU_FILE = "model_edgetpu.tflite"
@@ -34,7 +33,7 @@ class LiteRTBackend:
 
     def __init__(self, device: str = "cpu", interpreters: int = 0) -> None:
         self._device = device
-        self._interpreters = interpreters or os.cpu_count() or 1 if device == "cpu" else 1
+        self._interpreters = (interpreters or config.CPUS) if device == "cpu" else 1
 
     def accepts(self, path: Path) -> bool:
         """Takes directories with such a file; for an Edge TPU every one, so that a missing file is an error."""

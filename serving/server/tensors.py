@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-from google.protobuf.internal import encoder
 from tensorflow import dtypes
 from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2, types_pb2
 
@@ -43,8 +42,9 @@ _RAW_FIELDS = {
     types_pb2.DT_COMPLEX64: ("scomplex_val", "<c8"),
     types_pb2.DT_COMPLEX128: ("dcomplex_val", "<c16"),
 }
+_LENGTH_DELIMITED = 2
 _RAW_TAGS = {
-    dtype: encoder.TagBytes(tensor_pb2.TensorProto.DESCRIPTOR.fields_by_name[field].number, 2)
+    dtype: bytes([tensor_pb2.TensorProto.DESCRIPTOR.fields_by_name[field].number << 3 | _LENGTH_DELIMITED])
     for dtype, (field, _) in _RAW_FIELDS.items()
 }
 
@@ -127,11 +127,20 @@ def from_numpy(array: np.ndarray, dtype: int, proto: tensor_pb2.TensorProto, as_
     elif dtype in _RAW_FIELDS:
         raw = np.ascontiguousarray(array, _RAW_FIELDS[dtype][1]).tobytes()
         if raw:
-            proto.MergeFromString(_RAW_TAGS[dtype] + encoder._VarintBytes(len(raw)) + raw)
+            proto.MergeFromString(_RAW_TAGS[dtype] + _varint(len(raw)) + raw)
     else:
         flat = np.ravel(array)
         values = flat.view(np.uint16) if dtype in _HALF_TYPES else flat
         getattr(proto, _TYPED_FIELDS[dtype]).extend(values.tolist())
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 127:
+        encoded.append(value & 127 | 128)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
 
 
 def _shape(proto: tensor_pb2.TensorProto, name: str) -> tuple[int, ...]:
