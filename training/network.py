@@ -44,6 +44,6 @@ def build(recipe: Recipe, classes: int) -> keras.Model:
 
 def load(path: str | Path) -> keras.Model:
     """Loads a Keras file, whatever layers of this package stand in it."""
-    for module in ("layers", "optimization.fake_quant_layers"):
+    for module in ("layers", "optimization.fake_quant_layers", "optimization.pruning_constraint"):
         importlib.import_module(f"keras_mobilenet.{module}")  # registers them
     return keras.models.load_model(path, compile=False)

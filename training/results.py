@@ -42,6 +42,9 @@ def write(
     calibration = stages.calibration_batches(recipe, pictures.train)
     stored = files.convert(finished, output_dir, calibration)
     figures = {row: measure(row, path, pictures.test, config, output_dir) for row, path in stored.items()}
+    for stage, path in finished.items():
+        if "prune" in finished:
+            figures[files.ROWS[stage]]["sparsity"] = km.sparsity(network.load(path)).sparsity
     last = list(finished)[-1]
     card = {"weights": recipe.weights or "random", "dataset": recipe.dataset, "accuracy": figures[files.ROWS[last]]}
     version = km.export_saved_model(

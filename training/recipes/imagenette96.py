@@ -2,7 +2,8 @@ r"""Fine-tuning at 96 px: ten classes of ImageNet from a V2 0.35 that knows all 
 
 Source: imagenette (github.com/fastai/imagenette) as TFRecords of 96 x 96 JPEG, 9,103 and 3,791 pictures. The
     schedule is that of the tf_keras and tensorflow-model-optimization run in `python -m training.benchmark`, so that
-    both can be compared: SGD with momentum 0.9, cosine decay, batch 64, flip, and a random crop after reflecting 8 pixels.
+    both can be compared: SGD with momentum 0.9, cosine decay, batch 64, flip, and a random crop after reflecting 8
+    pixels.
 Command: python -m training.train --recipe=imagenette96 --output_dir=runs/imagenette96 \
     --data_dir=../shared/data/train --weights=../shared/data/weights/mobilenet_v2_0.35_224_no_top_float.h5
 Expected: top-1 of 83.8 % on the 3,791 validation pictures, which is what the peer reaches.
