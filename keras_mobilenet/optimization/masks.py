@@ -65,7 +65,7 @@ def _pool_rows(matrix: Any, rows: int, pooling: str) -> Any:
 
 def _largest(magnitudes: Any, sparsity: Any) -> Any:
     size = tf.cast(tf.size(magnitudes), tf.float32)
-    kept = tf.cast(tf.maximum(tf.round(size * (1 - sparsity)), 1), tf.int32)
+    kept = tf.cast(tf.maximum(tf.round(size * (1 - tf.cast(sparsity, tf.float32))), 1), tf.int32)
     bits = tf.bitcast(magnitudes, tf.int32)
     return bits >= _kth_largest(tf.reshape(bits, [-1]), kept)
 

@@ -7,6 +7,9 @@ layers. Multiplying by a mask in each call instead would cost a pass over every 
 layers of our own, and would leave stale weights under the mask.
 """
 
+import functools
+import json
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -50,7 +53,7 @@ class PruningConstraint(keras.constraints.Constraint, keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.shape = tuple(shape)
-        self.schedule = Schedule(schedule) if schedule is not None else None
+        self.schedule_json = json.dumps(schedule) if schedule is not None else None
         self.block_size = tuple(block_size)
         self.block_pooling = block_pooling
         self.sparsity_m_by_n = tuple(sparsity_m_by_n) if sparsity_m_by_n is not None else None
@@ -68,8 +71,7 @@ class PruningConstraint(keras.constraints.Constraint, keras.layers.Layer):
         `begin_step` of 0 that a schedule states, and not `frequency` steps later.
         """
         for step in (0, 1):
-            if bool(self._is_due(tf.constant(step, tf.int64))):
-                self.mask.assign(self._next_mask(tf.convert_to_tensor(kernel), tf.constant(step, tf.int64)))
+            self.mask.assign(self._next_mask(kernel, tf.constant(step, tf.int64)))
         kernel.assign(_masked(kernel, self.mask))
 
     def __call__(self, w: Any) -> Any:
@@ -85,7 +87,7 @@ class PruningConstraint(keras.constraints.Constraint, keras.layers.Layer):
         if self.constraint is not None:
             kernel = self.constraint(kernel)
         optimizer = _running_optimizer()
-        if optimizer is None or self.schedule is None:
+        if optimizer is None or self.schedule_json is None:
             mask = tf.convert_to_tensor(self.mask)
         else:
             mask = self._moved_on(kernel)
@@ -97,32 +99,24 @@ class PruningConstraint(keras.constraints.Constraint, keras.layers.Layer):
     def _moved_on(self, kernel: Any) -> Any:
         step = tf.convert_to_tensor(self.step) + 1
         self.step.assign(step)
-
-        def update() -> Any:
-            mask = self._next_mask(kernel, step)
-            self.mask.assign(mask)
-            return mask
-
-        return tf.cond(self._is_due(step), update, lambda: tf.convert_to_tensor(self.mask))
-
-    def _is_due(self, step: Any) -> Any:
-        if self.sparsity_m_by_n is not None:
-            return tf.equal(step, self.schedule.begin_step)
-        return self.schedule(step)[0]
+        mask = self._next_mask(kernel, step)
+        self.mask.assign(mask)
+        return mask
 
     def _next_mask(self, kernel: Any, step: Any) -> Any:
-        kernel = _masked(kernel, self.mask)
-        if self.sparsity_m_by_n is not None:
-            mask = masks.m_by_n_mask(kernel, self.sparsity_m_by_n)
-        else:
-            mask = masks.magnitude_mask(kernel, self.schedule(step)[1], self.block_size, self.block_pooling)
-        return mask & tf.convert_to_tensor(self.mask)
+        pattern = (self.block_size, self.block_pooling, self.sparsity_m_by_n)
+        unstructured = pattern[0] == (1, 1) and pattern[2] is None
+        shape = (math.prod(self.shape),) if unstructured else self.shape
+        kernel, mask = tf.convert_to_tensor(kernel), tf.convert_to_tensor(self.mask)
+        signature = ((None,) if unstructured else shape, kernel.dtype)
+        function = _mask_function(self.schedule_json, *pattern, *signature)
+        return tf.reshape(function(tf.reshape(kernel, shape), tf.reshape(mask, shape), step), self.shape)
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102
         return {
             "name": self.name,
             "shape": list(self.shape),
-            "schedule": self.schedule.config if self.schedule is not None else None,
+            "schedule": json.loads(self.schedule_json) if self.schedule_json is not None else None,
             "block_size": list(self.block_size),
             "block_pooling": self.block_pooling,
             "sparsity_m_by_n": list(self.sparsity_m_by_n) if self.sparsity_m_by_n is not None else None,
@@ -132,6 +126,40 @@ class PruningConstraint(keras.constraints.Constraint, keras.layers.Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "PruningConstraint":  # noqa: D102
         return cls(**config)
+
+
+@functools.cache
+def _mask_function(
+    schedule_json: str,
+    block_size: tuple[int, int],
+    block_pooling: str,
+    m_by_n: tuple[int, int] | None,
+    shape: tuple[int | None, ...],
+    dtype: Any,
+) -> Callable[[Any, Any, Any], Any]:
+    """The function (kernel, mask, step) -> mask at that step.
+
+    All kernels that are pruned alike share it, and it is kept out of the graph that calls it: with a branch for each
+    kernel in the graph of a training step, the first step took three times as long.
+    """
+    schedule = Schedule(json.loads(schedule_json))
+
+    def is_due(step: Any) -> Any:
+        return tf.equal(step, schedule.begin_step) if m_by_n is not None else schedule(step)[0]
+
+    def next_mask(kernel: Any, mask: Any, step: Any) -> Any:
+        def update() -> Any:
+            kept = _masked(kernel, mask)
+            if m_by_n is not None:
+                return masks.m_by_n_mask(kept, m_by_n) & mask
+            return masks.magnitude_mask(kept, schedule(step)[1], block_size, block_pooling) & mask
+
+        return tf.cond(is_due(step), update, lambda: mask)
+
+    signature = [tf.TensorSpec(shape, dtype), tf.TensorSpec(shape, tf.bool), tf.TensorSpec([], tf.int64)]
+    return tf.function(
+        next_mask, input_signature=signature, autograph=False, experimental_attributes={"_noinline": True}
+    )
 
 
 def frozen(config: dict[str, Any]) -> dict[str, Any]:

@@ -4,10 +4,12 @@
 only loaded, evaluated or exported has no need of tfmot.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_mobilenet.optimization import tfmot
 
@@ -29,7 +31,6 @@ class Schedule:
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.config = dict(config)
-        self._schedule: Any = None
 
     @classmethod
     def of(cls, schedule: Any) -> "Schedule":
@@ -55,7 +56,11 @@ class Schedule:
                     "@keras.saving.register_keras_serializable()."
                 )
         config = schedule.get_config()
-        return cls({"class_name": name, "config": dict(config.get("config", config))})
+        values = dict(config.get("config", config))
+        for key, value in values.items():
+            if isinstance(value, np.generic):  # a file holds Python's numbers only
+                values[key] = value.item()
+        return cls({"class_name": name, "config": values})
 
     @property
     def begin_step(self) -> int:
@@ -64,12 +69,14 @@ class Schedule:
 
     def __call__(self, step: Any) -> tuple[Any, Any]:
         """Whether masks change at a step (bool scalar), and the sparsity that they then have (float32 scalar)."""
-        if self._schedule is None:
-            name = self.config["class_name"]
-            module = tfmot.load().sparsity.keras
-            kind = getattr(module, name) if name in _TFMOTS else keras.saving.get_registered_object(name)
-            self._schedule = kind.from_config(dict(self.config["config"]))
         return self._schedule(step)
+
+    @functools.cached_property
+    def _schedule(self) -> Any:
+        name = self.config["class_name"]
+        module = tfmot.load().sparsity.keras
+        kind = getattr(module, name) if name in _TFMOTS else keras.saving.get_registered_object(name)
+        return kind.from_config(dict(self.config["config"]))
 
 
 def _check(schedule: Any) -> None:
