@@ -60,6 +60,7 @@ class Options:
     monitoring_config_file: str = ""
     ssl_config_file: str = ""
     request_log: str = ""
+    demo_page: bool = True
     drain_seconds: float = 30
 
 

@@ -155,6 +155,16 @@ class Engine:
         """Says whether a model of this name is, or was, configured."""
         return name in self._models
 
+    def names(self) -> list[str]:
+        """Returns the names of the configured models, those that were configured first in front."""
+        with self._changed:
+            return [name for name, model in self._models.items() if not model.removed]
+
+    def labels(self, name: str) -> dict[str, int]:
+        """Returns the version that each label of a model points at."""
+        with self._changed:
+            return dict(self._labels.get(name, {}))
+
     def states(self, name: str) -> list[tuple[int, State, status.ServingError | None]]:
         """Returns version, state and load error of every version known of a model, latest version first."""
         with self._changed:

@@ -59,6 +59,7 @@ _BOOLEANS = {
     "enable_signature_method_name_check": "Have Classify and Regress insist on the signature's method_name.",
     "enable_serialization_as_tensor_content": "Send tensors as raw bytes in tensor_content.",
     "enable_grpc_healthcheck_service": "Offer grpc.health.v1.Health.",
+    "demo_page": "Answer `/` of the REST port with a page that tries the models in a browser. (Not in TF Serving.)",
 }
 
 # TF Serving's flags that this server knows and cannot honour: default, help, and what to say at start.

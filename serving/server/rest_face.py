@@ -18,7 +18,18 @@ from tensorflow_serving.apis import (
     model_pb2,
 )
 
-from serving.server import config, engine, inference, json_examples, json_tensors, metrics, observing, servable, status
+from serving.server import (
+    config,
+    demo_page,
+    engine,
+    inference,
+    json_examples,
+    json_tensors,
+    metrics,
+    observing,
+    servable,
+    status,
+)
 
 _MODEL = r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?"
 _PREDICTION_PATH = re.compile(rf"(?i){_MODEL}:(classify|regress|predict)")
@@ -145,12 +156,20 @@ class RestFace:
         api: Answers the requests.
         options: Ports, threads, limits.
         metrics_path: Where Prometheus reads, '' for nowhere.
+        page: Answers `/`, None for no page.
     """
 
-    def __init__(self, api: RestApi, options: config.Options, metrics_path: str = "") -> None:
+    def __init__(
+        self,
+        api: RestApi,
+        options: config.Options,
+        metrics_path: str = "",
+        page: demo_page.DemoPage | None = None,
+    ) -> None:
         self._api = api
         self._options = options
         self._metrics_path = metrics_path
+        self._page = page
         self._pool = concurrent.futures.ThreadPoolExecutor(max(1, options.rest_api_num_threads), "rest")
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="rest", daemon=True)
@@ -188,6 +207,8 @@ class RestFace:
         path = request.rel_url.raw_path
         if self._metrics_path and path == self._metrics_path and request.method == "GET":
             return web.Response(text=metrics.page(), content_type="text/plain")
+        if self._page and (part := self._page.answer(request.method, path)):
+            return part
         if not path.lower().startswith("/v1/"):
             return _error(404, f"Not Found: {request.method} {path}; the API is under /v1/models")
         headers = _CORS_HEADERS if self._options.rest_api_enable_cors_support else None
@@ -196,9 +217,12 @@ class RestFace:
         body, refusal = await self._read(request)
         if refusal:
             return refusal
+        start = time.perf_counter()
         code, text = await self._loop.run_in_executor(
             self._pool, self._api.answer, request.method, path, body, request.remote or ""
         )
+        if self._page:  # It shows how long the server took, which the API does not tell.
+            headers = {**(headers or {}), "Server-Timing": f"total;dur={1000 * (time.perf_counter() - start):.1f}"}
         return web.Response(status=code, body=text.encode(), content_type="application/json", headers=headers)
 
     async def _read(self, request: web.Request) -> tuple[bytes, web.Response | None]:

@@ -12,6 +12,7 @@ from serving.server import (
     batching,
     batching_parameters,
     config,
+    demo_page,
     engine,
     grpc_face,
     lifecycle,
@@ -122,7 +123,8 @@ class ModelServer:
             )
             return
         api = rest_face.RestApi(self.engine, self._observer, self._options.rest_api_timeout_in_ms / 1000)
-        face = rest_face.RestFace(api, self._options, self._metrics_path)
+        page = demo_page.DemoPage(self.engine) if self._options.demo_page else None
+        face = rest_face.RestFace(api, self._options, self._metrics_path, page)
         try:
             face.start()
         except OSError as error:
