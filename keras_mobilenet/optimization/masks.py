@@ -72,12 +72,13 @@ def _largest(magnitudes: Any, sparsity: Any) -> Any:
 
 def _kth_largest(values: Any, k: Any) -> Any:
     """The k-th largest of whole numbers >= 0: settles a digit, counts those with the same digits, settles the next."""
-    found = tf.constant(0)
+    found, no_weights = tf.constant(0), tf.constant([], tf.int32)
     for lowest_bit, width in _DIGITS:
         size = 1 << width
         digits = tf.bitwise.right_shift(values, lowest_bit) - found * size
         digits = tf.where((digits < 0) | (digits >= size), size, digits)  # other numbers, which are not counted
-        counts = tf.math.bincount(digits, minlength=size, maxlength=size)
+        # Unlike tf.math.bincount with a size that XLA knows; Keras compiles with XLA on GPUs.
+        counts = tf.raw_ops.DenseBincount(input=digits, size=size, weights=no_weights)
         at_least = tf.cumsum(counts, reverse=True)
         digit = tf.reduce_sum(tf.cast(at_least >= k, tf.int32)) - 1
         k -= tf.gather(at_least, digit) - tf.gather(counts, digit)

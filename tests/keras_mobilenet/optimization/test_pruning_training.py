@@ -100,6 +100,13 @@ def test_steps_within_one_execution_are_the_same_steps():
         np.testing.assert_array_equal(a == 0, b == 0)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, {"block_size": (2, 2)}, {"sparsity_m_by_n": (2, 4)}])
+def test_steps_compile_with_xla_as_keras_does_on_gpus(options):
+    model = fit(compiled(pruned_network(**options), jit_compile=True))
+    assert shares(model) == shares(fit(compiled(pruned_network(**options))))
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision(policy):
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
