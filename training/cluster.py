@@ -2,10 +2,12 @@
 
 import json
 import os
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -73,7 +75,7 @@ class Cluster:
             return counts
         local = self.strategy.num_replicas_in_sync // self.workers
 
-        def own(context: tf.distribute.ValueContext) -> tf.Tensor:
+        def own(context: tf.distribute.experimental.ValueContext) -> tf.Tensor:
             """This process's counts on its first device, zeros on the others."""
             return tf.constant(counts * (context.replica_id_in_sync_group % local == 0))
 
@@ -83,6 +85,22 @@ class Cluster:
     def agree(self, number: int) -> int:
         """The chief's number, on all processes."""
         return int(self.total(np.array([number if self.chief else 0]))[0])
+
+    def check_equal(self, variables: Sequence[keras.Variable]) -> None:
+        """Makes sure that all processes hold the same values.
+
+        Raises:
+            RuntimeError: They don't.
+        """
+        checksum = 0
+        for variable in variables:
+            checksum = zlib.crc32(variable.numpy().tobytes(), checksum)
+        differ = self.total(np.array([checksum != self.agree(checksum)], np.int64))[0]
+        if differ:
+            raise RuntimeError(
+                f"{differ} of {self.workers} workers hold other weights than the chief: do all of them run the same "
+                "versions, on the same kind of machine?"
+            )
 
     def wait(self) -> None:
         """Returns when all processes have come here."""

@@ -1,7 +1,6 @@
 """The files that a run's models are measured as: float32 and int8, for LiteRT."""
 
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -13,13 +12,16 @@ ROWS = {"float": "float", "prune": "pruned", "quantize": "fake_quant"}
 """What the model of a stage is called among the figures."""
 
 
-def convert(finished: Mapping[str, Path], output_dir: Path, calibration: tf.data.Dataset) -> dict[str, Path]:
+def convert(
+    finished: Mapping[str, Path], output_dir: Path, calibration: tf.data.Dataset, labels: Sequence[str]
+) -> dict[str, Path]:
     """Converts each stage's model.
 
     Args:
         finished: Stage -> its model file.
         output_dir: Folder of the run; the files go into the stages' folders.
         calibration: Batches of training pictures, for the ranges of post-training quantization.
+        labels: Name of each class.
 
     Returns:
         Row of the figures -> file. A float or pruned model gives its float32 file and `<row>_int8`, quantized after
@@ -27,23 +29,12 @@ def convert(finished: Mapping[str, Path], output_dir: Path, calibration: tf.data
     """
     rows: dict[str, Path] = {}
     for stage, path in finished.items():
-        row, folder = ROWS[stage], output_dir / stage
-        if not hasattr(km, "convert_tflite"):
-            rows[row] = path
-            continue
-        model = network.load(path)
+        row, folder, model = ROWS[stage], output_dir / stage, network.load(path)
         if stage == "quantize":
-            rows[row] = path
-            rows["int8"] = _write(folder / "int8.tflite", km.convert_tflite(model, quantization="int8"))
+            rows[row], rows["int8"] = path, folder / "int8.tflite"
+            km.convert_tflite(model, "int8", labels=labels, path=rows["int8"])
         else:
-            rows[row] = _write(folder / "float32.tflite", km.convert_tflite(model))
-            content = km.convert_tflite(model, quantization="int8", calibration=calibration)
-            rows[f"{row}_int8"] = _write(folder / "int8.tflite", content)
+            rows[row], rows[f"{row}_int8"] = folder / "float32.tflite", folder / "int8.tflite"
+            km.convert_tflite(model, labels=labels, path=rows[row])
+            km.convert_tflite(model, "int8", calibration, labels=labels, path=rows[f"{row}_int8"])
     return rows
-
-
-def _write(path: Path, content: bytes) -> Path:
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)
-    return path

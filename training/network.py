@@ -1,5 +1,6 @@
 """The network that a recipe names, and models from files."""
 
+import dataclasses
 import importlib
 from pathlib import Path
 
@@ -40,6 +41,14 @@ def build(recipe: Recipe, classes: int) -> keras.Model:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = not recipe.freeze_batch_norm
     return model
+
+
+def in_float32(model: keras.Model, recipe: Recipe, classes: int) -> keras.Model:
+    """A network of `build` that was trained under a mixed policy, as the later stages and exports take it."""
+    keras.config.set_dtype_policy("float32")
+    result = build(dataclasses.replace(recipe, weights=None), classes)
+    result.set_weights(model.get_weights())
+    return result
 
 
 def load(path: str | Path) -> keras.Model:

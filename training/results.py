@@ -16,6 +16,7 @@ import numpy as np
 import keras_mobilenet as km
 from keras_mobilenet.runtime import Predictor
 from training import data, evaluation, files, history, network, stages
+from training.pictures import Pictures
 from training.recipe import Recipe
 
 FILE = "results.json"
@@ -23,7 +24,7 @@ PREDICTIONS = "predictions"
 
 
 def write(
-    recipe: Recipe, pictures: stages.Pictures, finished: Mapping[str, Path], output_dir: Path, export_dir: str | None
+    recipe: Recipe, pictures: Pictures, finished: Mapping[str, Path], output_dir: Path, export_dir: str | None
 ) -> dict[str, Any]:
     """Measures every stage's model and its int8 file on the test pictures, exports, and writes `results.json`.
 
@@ -35,23 +36,25 @@ def write(
         export_dir: Folder of the served model's versions; None for savedmodels/<name>.
 
     Returns:
-        What `results.json` holds: figures of each file (accuracy and top_5 0 to 1, bytes, gzip_bytes, latency_ms,
-        sparsity of pruned ones), where the version is, seed, versions, command, seconds of training by stage.
+        What `results.json` holds: figures of each file (accuracy and top_5, 0 to 1; bytes, gzip_bytes, latency_ms;
+        sparsity of pruned ones; agreement of the int8 file with the fake-quant model), where the version is, seed,
+        versions, command, seconds of training by stage.
     """
-    config = stages.input_config(recipe)
-    calibration = stages.calibration_batches(recipe, pictures.train)
-    stored = files.convert(finished, output_dir, calibration)
+    config, names = stages.input_config(recipe), pictures.test.class_names
+    stored = files.convert(finished, output_dir, stages.calibration_batches(recipe, pictures.train), names)
     figures = {row: measure(row, path, pictures.test, config, output_dir) for row, path in stored.items()}
-    for stage, path in finished.items():
-        if "prune" in finished:
+    if "prune" in finished:
+        for stage, path in finished.items():
             figures[files.ROWS[stage]]["sparsity"] = km.sparsity(network.load(path)).sparsity
-    last = list(finished)[-1]
-    card = {"weights": recipe.weights or "random", "dataset": recipe.dataset, "accuracy": figures[files.ROWS[last]]}
+    if "int8" in figures:
+        figures["int8"]["agreement"] = agreement(output_dir, "int8", "fake_quant")
+    last = list(stored)[-1]
     version = km.export_saved_model(
-        network.load(finished[last]),
+        network.load(list(finished.values())[-1]),
         export_dir or Path("savedmodels") / name(recipe),
-        pictures.test.class_names,
-        card=card,
+        names,
+        tflite=stored[last],
+        card={"weights": recipe.weights or "random", "dataset": recipe.dataset, "accuracy": figures[last]},
     )
     result = {
         "name": name(recipe),
@@ -94,7 +97,7 @@ def versions() -> dict[str, str]:
 
 def measure(row: str, path: Path, split: data.Split, config: data.Input, output_dir: Path) -> dict[str, Any]:
     """Accuracy, size and speed of a stored model; what it said of each picture is kept for the report."""
-    predictor = Predictor(path)
+    predictor = Predictor(path, threads=min(os.cpu_count() or 1, 4))
     said = evaluation.evaluate(predictor, split, config)
     figures: dict[str, Any] = {"file": str(path.relative_to(output_dir))} | said.figures()
     figures |= evaluation.stored_bytes(path)
@@ -114,6 +117,12 @@ def _keep(said: evaluation.Evaluation, path: Path) -> None:
         probability=probabilities[all_pictures, said.labels].astype(np.float32),
         highest=probabilities[all_pictures, said.predicted].astype(np.float32),
     )
+
+
+def agreement(output_dir: Path, row: str, other: str) -> float:
+    """Share of the test pictures that two files take for the same class, 0 to 1."""
+    said = [np.load(output_dir / PREDICTIONS / f"{name}.npz")["predicted"] for name in (row, other)]
+    return float(np.mean(said[0] == said[1]))
 
 
 def _seconds(folder: Path) -> float:

@@ -15,29 +15,10 @@ from training.cluster import Cluster
 from training.history import History
 from training.loop import Evaluate, Plan, Trainer
 from training.metrics import evaluate
+from training.pictures import Pictures
 from training.recipe import Recipe
 
 MODEL_FILE = "model.keras"
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """The verified splits of a run.
-
-    Args:
-        train: Training pictures.
-        validation: Pictures that early stopping looks at, or None.
-        test: Pictures of the last figure.
-    """
-
-    train: data.Split
-    validation: data.Split | None
-    test: data.Split
-
-    @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return len(self.train.class_names)
 
 
 @dataclass(frozen=True)
@@ -148,7 +129,13 @@ def _train(
         first_step=cluster.agree(checkpoints.newest()),
     )
     trainer.take_average()
-    cluster.publish(lambda path: model.save(path), folder / MODEL_FILE)
+    cluster.check_equal(model.variables)
+
+    def save(path: str) -> None:
+        mixed = keras.config.dtype_policy().name != "float32"
+        (network.in_float32(model, recipe, pictures.classes) if mixed else model).save(path)
+
+    cluster.publish(save, folder / MODEL_FILE)
 
 
 def input_config(recipe: Recipe) -> data.Input:

@@ -10,7 +10,7 @@ from typing import get_type_hints
 import tensorflow as tf
 from absl import app, flags, logging
 
-from training import cluster, console, data, recipe, results, run_folder, stages
+from training import cluster, console, pictures, recipe, restart, results, run_folder, stages
 
 _RECIPE = flags.DEFINE_string("recipe", None, "Name of a recipe in training/recipes; flags override its fields.")
 _OUTPUT = flags.DEFINE_string("output_dir", None, "Folder of checkpoints, curves and results.json.", required=True)
@@ -43,31 +43,6 @@ def recipe_from_flags() -> recipe.Recipe:
     return dataclasses.replace(base, **given)
 
 
-def open_pictures(chosen: recipe.Recipe, output_dir: Path, worker: int = 0) -> stages.Pictures:
-    """Loads and verifies the splits of a recipe; what was found unreadable is noted in the output folder."""
-    patterns = {"train": chosen.train_files, "validation": chosen.validation_files, "test": chosen.test_files}
-    source = data.load(
-        chosen.dataset,
-        chosen.data_dir,
-        patterns={split: pattern for split, pattern in patterns.items() if pattern} or None,
-        labels_file=chosen.labels_file,
-        validation_share=chosen.validation_share,
-    )
-
-    def verified(split: str) -> data.Split:
-        record = output_dir / f"pictures_{split}{worker or ''}.json"
-        return data.verify(source[split], chosen.max_bad_share, cache=chosen.cache, record=record)[0]
-
-    validation = verified("validation") if "validation" in source.splits else None
-    test = verified("test") if "test" in source.splits else validation
-    if test is None:
-        raise ValueError(
-            f"{source.name} has neither a test nor a validation split: name the files of one, or give "
-            "--validation_share."
-        )
-    return stages.Pictures(verified("train"), validation, test)
-
-
 def run(chosen: recipe.Recipe, output_dir: Path, export_dir: str | None) -> None:
     """Runs the stages, then measures and exports."""
     if chosen.deterministic:
@@ -75,10 +50,10 @@ def run(chosen: recipe.Recipe, output_dir: Path, export_dir: str | None) -> None
     joined = cluster.join(chosen.strategy)
     if joined.chief:
         run_folder.claim(output_dir, chosen)
-    pictures = open_pictures(chosen, output_dir, joined.worker)
-    finished = stages.run(chosen, pictures, output_dir, joined)
+    splits = pictures.open_splits(chosen, output_dir, joined.worker)
+    finished = stages.run(chosen, splits, output_dir, joined)
     if joined.chief:
-        result = results.write(chosen, pictures, finished, output_dir, export_dir)
+        result = results.write(chosen, splits, finished, output_dir, export_dir)
         print(results.table(result))
     joined.wait()
 
@@ -93,9 +68,14 @@ def main(argv: list[str]) -> None:
         logging.info("This run is done: %s. Remove that file to measure and export again.", output_dir / results.FILE)
         return
     try:
-        run(recipe_from_flags(), output_dir, _EXPORT.value)
+        chosen = recipe_from_flags()
+        run(chosen, output_dir, _EXPORT.value)
     except (ValueError, OSError, ImportError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
+    except restart.LOST as error:
+        if chosen.strategy == "multi_worker":
+            restart.start_again(output_dir, error)
+        raise
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Speed of training next to the peers: keras.applications, and tf_keras with tensorflow-model-optimization."""
