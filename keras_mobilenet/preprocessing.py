@@ -5,7 +5,6 @@ Training, the signatures of an export and the clients share it. Importing it imp
 
 import functools
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -215,12 +214,14 @@ def _imagenet_names(classes: int) -> list[tuple[str, str]]:
 def _imagenet_class_index() -> list[tuple[str, str]]:
     import keras
 
+    from keras_mobilenet.weights import published
+
     try:
         path = keras.utils.get_file(
             _CLASS_INDEX_FILE, CLASS_INDEX_URL, cache_subdir="models", file_hash=_CLASS_INDEX_MD5
         )
     except Exception as error:  # get_file raises a bare Exception where the network fails
-        cached = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models" / _CLASS_INDEX_FILE
+        cached = published.cache_folder() / _CLASS_INDEX_FILE
         raise OSError(
             f"ImageNet's class names could not be loaded: {error}. Put {CLASS_INDEX_URL} at {cached}, "
             "or pass `labels=`, the name of each class in order."
