@@ -54,7 +54,6 @@ class Trainer:
 
     Attributes:
         step: `step(images, labels)` on a global batch: float32 [2], the sums of its losses and of its hits.
-        predict: Images -> the model's outputs.
     """
 
     def __init__(
@@ -68,10 +67,31 @@ class Trainer:
         self.optimizer = optimizer
         self.strategy = strategy or tf.distribute.get_strategy()
         self._loss = loss
-        self.step = tf.function(self._step)
+        # Nothing here branches on a tensor in Python: without AutoGraph the graph is built sooner.
+        self.step = tf.function(self._step, autograph=False)
         # One graph for every batch size: the last batch of an evaluation is smaller than the others.
         signature = [tf.TensorSpec(x.shape, x.dtype) for x in model.inputs]
-        self.predict = tf.function(lambda images: model(images, training=False), input_signature=signature)
+        self._predict = tf.function(
+            lambda images: model(images, training=False), input_signature=signature, autograph=False
+        )
+        self._predict_each = tf.function(lambda parts: self.strategy.run(self._predict, args=(parts,)), autograph=False)
+        self._local_replicas = len(self.strategy.experimental_local_results(self.strategy.run(lambda: tf.zeros(()))))
+
+    def predict(self, images: tf.Tensor) -> Any:
+        """The model's outputs for this process's images, computed on all its devices."""
+        count = self._local_replicas
+        if count == 1:
+            return self._predict(images)
+        parts = [images[replica::count] for replica in range(count)]
+        shared = self.strategy.experimental_distribute_values_from_function(
+            lambda context: parts[context.replica_id_in_sync_group % count]
+        )
+        place = tf.argsort(tf.concat([tf.range(replica, len(images), count) for replica in range(count)], 0))
+
+        def together(outputs: Any) -> tf.Tensor:
+            return tf.gather(tf.concat(self.strategy.experimental_local_results(outputs), 0), place)
+
+        return tf.nest.map_structure(together, self._predict_each(shared))
 
     def _step(self, images: Any, labels: Any) -> tf.Tensor:
         sums = self.strategy.run(self._replica_step, args=(images, labels))
