@@ -1,9 +1,13 @@
 """Serves SavedModels: `python -m serving.server --model_name=NAME --model_base_path=DIRECTORY`."""
 
+import faulthandler
 import gc
 import importlib.metadata
+import os
 import signal
 import sys
+import threading
+from typing import NoReturn
 
 from absl import app, logging
 
@@ -17,6 +21,7 @@ with quiet.start_up():
     quiet.first_session()
 
 _FAILURE = 255  # TF Serving exits with -1.
+_STOP_SECONDS = 30  # Beyond the drain: freeing models, and loads that have begun.
 
 
 def main(argv: list[str]) -> int:
@@ -30,7 +35,7 @@ def main(argv: list[str]) -> int:
     logging.set_verbosity(max(logging.INFO, logging.get_verbosity()))
     for complaint in flags.complaints():
         logging.warning(complaint)
-    return _serve(flags.read())
+    return _leave(_serve(flags.read()))
 
 
 def _version() -> str:
@@ -51,11 +56,30 @@ def _serve(options: config.Options) -> int:
         model_server.start()
         model_server.wait()
     except status.ServingError as error:
-        model_server.stop()
+        _stop(model_server, options)
         return _fail(error)
     logging.info("Draining: requests under way get up to %g s", options.drain_seconds)
-    model_server.stop()
-    return 0
+    return 0 if _stop(model_server, options) else _FAILURE
+
+
+def _stop(model_server: server.ModelServer, options: config.Options) -> bool:
+    """Stops the server; says False, and where each thread is, if that takes longer than it may."""
+    stopping = threading.Thread(target=model_server.stop, name="stop", daemon=True)
+    stopping.start()
+    stopping.join(options.drain_seconds + _STOP_SECONDS)
+    if stopping.is_alive():
+        logging.error("The server did not stop in time; its threads are at:")
+        faulthandler.dump_traceback(all_threads=True)
+        return False
+    return True
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process without waiting for threads that are stuck in a request past its drain time."""
+    logging.flush()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _stop_on_signals(model_server: server.ModelServer) -> None:

@@ -11,6 +11,7 @@ from serving.server import examples, inference, lifecycle, metrics, servable, st
 
 RECORDS = Path("assets.extra") / "tf_serving_warmup_requests"
 MAX_RECORDS = 1000
+_BUFFER_BYTES = 256 * 1024  # The default of TFRecordDataset, which writes a note when it is left out.
 _RUNNERS = {
     "predict_log": inference.predict_on,
     "classify_log": examples.classify_on,
@@ -49,7 +50,7 @@ def run(model: lifecycle.LoadedModel, path: Path, iterations: int = 1) -> None:
 def _replay(model: lifecycle.LoadedModel, records: Path, iterations: int) -> int:
     count = 0
     try:
-        for serialized in tf.data.TFRecordDataset(str(records)).as_numpy_iterator():
+        for serialized in tf.data.TFRecordDataset(str(records), buffer_size=_BUFFER_BYTES).as_numpy_iterator():
             count += 1
             if count > MAX_RECORDS:
                 raise status.invalid_argument(
