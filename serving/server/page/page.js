@@ -70,7 +70,8 @@ function noAnswer(error) {
   if (error.name === "TimeoutError") {
     return new Trouble(`The server at ${location.host} gave no answer within ${TIMEOUT / 1000} s.`, true);
   }
-  return new Trouble(`The server at ${location.host} cannot be reached. It may have stopped, or the network is down.`, true);
+  const text = `The server at ${location.host} cannot be reached. It may have stopped, or the network is down.`;
+  return new Trouble(text, true);
 }
 
 function parse(text, response) {
@@ -101,14 +102,12 @@ async function loadModels(signal) {
 
 function fillVersions() {
   const { versions, labels } = models.find((model) => model.name === modelSelect.value) ?? { versions: [], labels: {} };
-  const words = (version, index) => [
-    ...(index === 0 && versions.length > 1 ? ["newest"] : []),
-    ...Object.keys(labels).filter((label) => labels[label] === version),
-  ];
-  fill(
-    versionSelect,
-    versions.map((version, index) => [version, [version, words(version, index).join(", ")].filter(Boolean).join(" – ")]),
-  );
+  const text = (version, index) => {
+    const words = Object.keys(labels).filter((label) => labels[label] === version);
+    if (index === 0 && versions.length > 1) words.unshift("newest");
+    return words.length ? `${version} – ${words.join(", ")}` : version;
+  };
+  fill(versionSelect, versions.map((version, index) => [version, text(version, index)]));
 }
 
 /** Sets the options of a select; what was chosen stays, if it is still there. */
@@ -128,9 +127,10 @@ function plan(name, signatures) {
   const usable = Object.keys(signatures).filter((key) => takesPicture(signatures[key])).sort();
   const key = ["encoded_image", "serving_default"].find((favourite) => usable.includes(favourite)) ?? usable[0];
   if (key === undefined) {
+    const there = Object.keys(signatures).sort().join(", ");
     throw new Trouble(
-      `The model ${name} takes no encoded pictures: none of its signatures (${Object.keys(signatures).sort().join(", ")}) ` +
-        "has a single input, a string with the name image_bytes. An export by keras_mobilenet has one, encoded_image.",
+      `The model ${name} takes no encoded pictures: none of its signatures (${there}) has a single input, a string ` +
+        "with the name image_bytes. An export by keras_mobilenet has one, encoded_image.",
     );
   }
   const outputs = signatures[key].outputs;
@@ -206,7 +206,8 @@ function readClasses(row, outputs) {
   const texts = vectors.filter((name) => outputs[name].dtype === "DT_STRING");
   const scores = floats.includes("scores") ? "scores" : floats.length === 1 ? floats[0] : undefined;
   if (scores === undefined) {
-    throw new Trouble(`The model's outputs (${Object.keys(outputs).join(", ")}) do not tell which are the classes' scores.`);
+    const names = Object.keys(outputs).join(", ");
+    throw new Trouble(`The model's outputs (${names}) do not tell which are the classes' scores.`);
   }
   const names = texts.length === 1 ? row[texts[0]] : (row.class_ids ?? []);
   return row[scores].map((score, index) => [label(names[index] ?? index), score]);
@@ -226,7 +227,7 @@ function readBoxes(row) {
   return boxes.sort((one, other) => other.score - one.score);
 }
 
-/** A class for each pixel: [H][W], [H][W][1], or [H][W][classes] with the scores of each; it covers the whole picture. */
+/** A class for each pixel: [H][W], [H][W][1], or the scores [H][W][classes]; it covers the whole picture. */
 function readMask(rows) {
   const classOf = (cell) => {
     if (!Array.isArray(cell)) return cell;
@@ -368,7 +369,8 @@ function paintMask(classes) {
 }
 
 function drawBoxes(context) {
-  const unit = canvas.width / (canvas.clientWidth || canvas.width); // a CSS pixel
+  // A CSS pixel; the canvas is fitted into its box.
+  const unit = Math.max(canvas.width / (canvas.clientWidth || 1), canvas.height / (canvas.clientHeight || 1));
   context.font = `600 ${14 * unit}px system-ui, sans-serif`;
   context.textBaseline = "top";
   for (const box of [...shownBoxes()].reverse()) drawBox(context, box, unit);
@@ -397,8 +399,9 @@ function drawBox(context, box, unit) {
 
 /** A light colour for a class, far from its neighbours': red, green and blue up to 255. */
 function rgb(id) {
-  const number = typeof id === "number" ? id : [...String(id)].reduce((sum, letter) => sum * 31 + letter.codePointAt(0), 7) % 997;
-  const hue = (number * 137.508 + 60) % 360;
+  const letters = typeof id === "number" ? [] : [...String(id)];
+  const number = letters.length ? letters.reduce((sum, letter) => (31 * sum + letter.codePointAt(0)) % 997, 7) : id;
+  const hue = (number * 137.508 + 60) % 360; // the golden angle
   const [saturation, lightness] = [0.85, 0.62];
   const channel = (offset) => {
     const place = (offset + hue / 30) % 12;
@@ -464,7 +467,9 @@ function maskRows() {
 }
 
 function summary(rows) {
-  if (answer.kind === "boxes") return `${rows.length} of ${answer.boxes.length} boxes have a score of at least ${percent(least())}.`;
+  if (answer.kind === "boxes") {
+    return `${rows.length} of ${answer.boxes.length} boxes have a score of at least ${Math.round(100 * least())} %.`;
+  }
   if (answer.kind === "mask") return "Share of the picture's area:";
   return rows.length ? `${rows[0].name}: ${rows[0].text}` : "The model gave no class.";
 }
