@@ -71,11 +71,12 @@ class Trainer:
         self.step = tf.function(self._step, autograph=False)
         # One graph for every batch size: the last batch of an evaluation is smaller than the others.
         signature = [tf.TensorSpec(x.shape, x.dtype) for x in model.inputs]
-        self._predict = tf.function(
-            lambda images: model(images, training=False), input_signature=signature, autograph=False
-        )
-        self._predict_each = tf.function(lambda parts: self.strategy.run(self._predict, args=(parts,)), autograph=False)
+        self._predict = tf.function(self._call, input_signature=signature, autograph=False)
+        self._predict_each = tf.function(lambda parts: self.strategy.run(self._call, args=(parts,)), autograph=False)
         self._local_replicas = len(self.strategy.experimental_local_results(self.strategy.run(lambda: tf.zeros(()))))
+
+    def _call(self, images: tf.Tensor) -> Any:
+        return self.model(images, training=False)
 
     def predict(self, images: tf.Tensor) -> Any:
         """The model's outputs for this process's images, computed on all its devices."""

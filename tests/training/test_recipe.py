@@ -12,9 +12,10 @@ from training.recipe import Recipe
 def test_a_recipe_opens_with_what_is_needed_to_repeat_it(name):
     module = __import__(f"training.recipes.{name}", fromlist=["RECIPE"])
     assert recipe.load(name) == module.RECIPE
-    source, command, expected = (module.__doc__.find(word) for word in ("Source:", "Command:", "Expected:"))
-    assert 0 < source < command < expected
-    words = shlex.split(module.__doc__[command:expected].replace("\\\n", " "))
+    parts = ("Source:", "Command:", "Machine, time:", "Expected:")
+    source, command, machine, expected = (module.__doc__.find(part) for part in parts)
+    assert 0 < source < command < machine < expected
+    words = shlex.split(module.__doc__[command:machine].replace("\\\n", " "))
     flags = [word for word in words if word.startswith("--")]
     assert f"--recipe={name}" in flags
     fields = {field.name for field in dataclasses.fields(Recipe)} | {"recipe", "output_dir", "export_dir"}
