@@ -5,4 +5,6 @@ Names load when they are first used, so that `keras_mobilenet.client` imports ne
 
 import lazy_loader
 
+from keras_mobilenet import registration as _registration  # noqa: F401
+
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,7 +1,5 @@
 """Keras files and SavedModels; the only part of the runtime that imports TensorFlow."""
 
-import contextlib
-import importlib
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,9 +9,6 @@ import tensorflow as tf
 
 from keras_mobilenet.runtime.session import Backend, Session, TensorSpec
 
-# Importing them registers the layers that a file may hold; without tensorflow-model-optimization the second is missing.
-_LAYERS = ("keras_mobilenet.layers", "keras_mobilenet.optimization.fake_quant_layers")
-
 
 class KerasBackend(Backend):
     """A `.keras` file; all sessions share the model."""
@@ -22,9 +17,6 @@ class KerasBackend(Backend):
         """Loads the file; Keras raises ValueError or TypeError if it can't read it."""
         import keras
 
-        for module in _LAYERS:
-            with contextlib.suppress(ImportError):
-                importlib.import_module(module)
         self._model = keras.saving.load_model(path, compile=False)
         self.inputs = {tensor.name: _keras_spec(tensor, tensor.name) for tensor in self._model.inputs}
         names = self._model.output_names
