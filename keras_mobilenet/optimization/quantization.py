@@ -20,6 +20,7 @@ from keras_mobilenet.layers import BatchNormalization, SamePadding2D
 from keras_mobilenet.optimization import fake_quant_layers as quantized
 from keras_mobilenet.optimization.calibration import calibrate
 from keras_mobilenet.optimization.fake_quant import FakeQuant, FixedFakeQuant
+from keras_mobilenet.optimization.pruning_constraint import frozen
 
 _QUANTIZED: dict[type[layers.Layer], type[quantized.FakeQuantLayer]] = {
     layers.Conv2D: quantized.FakeQuantConv2D,
@@ -142,7 +143,7 @@ class _Rewriting:
         return self.rebuilt[name]
 
     def _eight_bit(self, layer: layers.Layer) -> layers.Layer:
-        config, kind = layer.get_config(), _QUANTIZED.get(type(layer))
+        config, kind = frozen(layer.get_config()), _QUANTIZED.get(type(layer))  # pruned weights stay as they are
         if isinstance(layer, layers.Activation) and layer.activation in quantized.RELUS:
             config = {"name": layer.name, "max_value": quantized.RELUS[layer.activation]}
             kind = quantized.FakeQuantReLU
