@@ -72,6 +72,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
             return args[0]
         if layer.name not in rebuilt:
             config = layer.get_config() | {"trainable": False}
+            config |= {key: None for key in config if key.endswith("_constraint")}  # with pruning's masks
             config |= {"padding": "same"} if layer.name in padded else {}
             config |= {"use_bias": True} if layer.name in norms else {}
             rebuilt[layer.name] = type(layer).from_config(config)
@@ -80,7 +81,8 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
     folded = graph.rewrite(flat, call)
     for name, layer in rebuilt.items():
         old = flat.get_layer(name)
-        layer.set_weights(_folded_weights(old, norms[name]) if name in norms else old.get_weights())
+        weights = old.get_weights()[: len(layer.weights)]
+        layer.set_weights(_folded_weights(old, norms[name]) if name in norms else weights)
     return folded
 
 
@@ -121,7 +123,7 @@ def _folded_weights(layer: keras.layers.Layer, norm: layers.BatchNormalization) 
     gamma = np.asarray(norm.gamma, "float64") if norm.scale else np.ones_like(mean)
     beta = np.asarray(norm.beta, "float64") if norm.center else np.zeros_like(mean)
     scale = gamma / np.sqrt(variance + norm.epsilon)
-    kernel, *bias = layer.get_weights()
+    kernel, *bias = layer.get_weights()[: 2 if layer.use_bias else 1]
     # A depthwise kernel is (height, width, C, depth_multiplier): its output channels are its last two axes.
     depthwise = isinstance(layer, layers.DepthwiseConv2D)
     kernel = kernel * (scale.reshape(kernel.shape[-2:]) if depthwise else scale)

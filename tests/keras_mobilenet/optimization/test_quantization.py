@@ -197,6 +197,24 @@ def test_sparsity_and_its_constraint_survive():
     assert np.all(km.fold_batch_norm(aware).get_layer("stem").get_weights()[0][..., :4] == 0)
 
 
+def test_a_pruned_model_keeps_its_zeros_into_the_inference_model(tmp_path):
+    def zeros(model):
+        kernels = [layer.get_weights()[0] for layer in model.layers if hasattr(layer, "kernel")]
+        return [kernel == 0 for kernel in kernels if np.mean(kernel == 0) > 0.4]
+
+    model = km.prune(settle(small()), km.ConstantSparsity(0.5, 0, frequency=1))
+    train(model, 2)
+    assert len(zeros(model)) == 6  # all but the depthwise kernels
+    aware = km.quantize_aware(model, images(16))
+    train(aware, 3)
+    aware.save(tmp_path / "aware.keras")
+    folded = km.fold_batch_norm(keras.models.load_model(tmp_path / "aware.keras"))
+    for trained, inference, pruned in zip(zeros(aware), zeros(folded), zeros(model), strict=True):
+        np.testing.assert_array_equal(trained, pruned)
+        assert np.all(inference[pruned])  # rounding to the grid may add zeros
+    np.testing.assert_allclose(folded.predict(images(), verbose=0), aware.predict(images(), verbose=0), atol=0.02)
+
+
 def test_relu_as_an_argument_and_as_a_layer_are_one_thing():
     inputs = keras.Input((8, 8, 3))
     fused = keras.Model(inputs, layers.Conv2D(4, 3, activation="relu6", name="conv")(inputs))
