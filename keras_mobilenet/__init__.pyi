@@ -4,12 +4,14 @@ from . import cost as cost
 from . import layers as layers
 from .export import edge_tpu as edge_tpu
 from .export.saved_model import export_saved_model as export_saved_model
+from .export.tflite import convert_tflite as convert_tflite
 from .layers import BatchNormalization as BatchNormalization
 from .mobilenet_v1 import MobileNetV1 as MobileNetV1
 from .mobilenet_v2 import MobileNetV2 as MobileNetV2
 from .mobilenet_v2 import Stage as Stage
 from .optimization.calibration import calibrate as calibrate
 from .optimization.folding import fold_batch_norm as fold_batch_norm
+from .optimization.post_training import quantize_post_training as quantize_post_training
 from .optimization.pruning import prune as prune
 from .optimization.pruning_schedules import ConstantSparsity as ConstantSparsity
 from .optimization.pruning_schedules import PolynomialDecay as PolynomialDecay

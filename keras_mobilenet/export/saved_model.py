@@ -11,12 +11,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_mobilenet.arguments import MIN_SIZE
-from keras_mobilenet.export import model_card, warmup
-from keras_mobilenet.export.signatures import Signature, is_classifier, signatures
+from keras_mobilenet import tflite_file
+from keras_mobilenet.export import arguments, model_card, tflite_metadata, warmup
+from keras_mobilenet.export.signatures import Signature, output_names, signatures
+from keras_mobilenet.export.tflite import QUANTIZATIONS, convert_tflite
 from keras_mobilenet.optimization.folding import fold_batch_norm
 
 LABELS_FILE = Path("assets") / "labels.txt"
+TFLITE_FILE = "model.tflite"  # where TF Serving looks
 
 
 def export_saved_model(
@@ -26,6 +28,7 @@ def export_saved_model(
     *,
     image_size: tuple[int, int] | None = None,
     card: Mapping[str, Any] | None = None,
+    tflite: bytes | str | PathLike[str] | None = None,
 ) -> Path:
     """Writes the next version of a served model.
 
@@ -39,6 +42,9 @@ def export_saved_model(
         labels: Name of each class, or a text file with one a line.
         image_size: (height, width) in pixels, for a model whose input size is open.
         card: What `model_card.json` says beyond what is read off the model: `weights` (their source), `accuracy`, ...
+        tflite: `model.tflite` of the version, which TF Serving runs with `--prefer_tflite_model`, and an Edge TPU: what
+            `km.convert_tflite` returned, the path of such a file, or, to convert `model`, "float32", "float16",
+            "dynamic" or (of a quantization-aware model) "int8".
 
     Returns:
         Folder of the new version. Signatures: `serving_default` (`image` uint8 [N, H, W, 3] -> `probabilities` float32
@@ -47,7 +53,8 @@ def export_saved_model(
         classifier puts out `features`, or its outputs by layer name, and has no `classify`.
 
     Raises:
-        ValueError: The labels don't fit, the input is not a three-channel image, or its size is open.
+        ValueError: The labels or the .tflite file don't fit, the input is not a three-channel image, or its size is
+            open.
         OSError: The version can't be written; nothing is left behind.
 
     Example:
@@ -55,10 +62,14 @@ def export_saved_model(
     version = km.export_saved_model(model, "savedmodels/flowers", labels=["daisy", "rose"])
     ```
     """
-    size = _image_size(model, image_size)
-    names = _labels(model, labels)
+    size = arguments.image_size(model, image_size)
+    names = arguments.labels(model, labels)
     directory = Path(directory)
-    served = signatures(fold_batch_norm(model), size, names)
+    folded = fold_batch_norm(model)
+    served = signatures(folded, size, names)
+    if isinstance(tflite, str) and tflite in QUANTIZATIONS:
+        tflite = convert_tflite(model, tflite, labels=names, image_size=size)
+    content = None if tflite is None else _fitting(tflite, folded, size)
     directory.mkdir(parents=True, exist_ok=True)
     # TF Serving passes over names that are not whole numbers.
     scratch = Path(tempfile.mkdtemp(prefix=".export-", dir=directory))
@@ -67,6 +78,8 @@ def export_saved_model(
         if names is not None:
             (scratch / LABELS_FILE).parent.mkdir(exist_ok=True)
             (scratch / LABELS_FILE).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+        if content is not None:
+            (scratch / TFLITE_FILE).write_bytes(content)
         warmup.write(scratch, directory.resolve().name, size, list(served))
         described = model_card.describe(model, size) | dict(card or {})
         (scratch / model_card.FILE).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
@@ -100,37 +113,24 @@ def _publish(scratch: Path, directory: Path) -> Path:
                 raise
 
 
-def _image_size(model: keras.Model, image_size: tuple[int, int] | None) -> tuple[int, int]:
-    if len(model.inputs) != 1 or len(model.input_shape) != 4 or model.input_shape[-1] != 3:
+def _fitting(tflite: bytes | str | PathLike[str], model: keras.Model, size: tuple[int, int]) -> bytes:
+    """The bytes of a .tflite file, after a look at whether it is one of this model."""
+    content = tflite_file.read_bytes(tflite)
+    file = tflite_file.read(content)
+    if tflite_metadata.SIGNATURES not in file.metadata:
+        raise ValueError("The .tflite file has no signature for TF Serving: make it with km.convert_tflite.")
+    tensors = [file.main.tensors[index] for index in (*file.main.inputs, *file.main.outputs)]
+    found = {tensor.name: tensor.shape[1:] for tensor in tensors}
+    wanted = {"image": (*size, model.input_shape[-1])}
+    wanted |= {name: tuple(y.shape[1:]) for name, y in zip(output_names(model), model.outputs, strict=True)}
+    sizes_fit = all(
+        len(found.get(name, ())) == len(shape)
+        and all(side in (None, got) for side, got in zip(shape, found[name], strict=True))
+        for name, shape in wanted.items()
+    )
+    if found.keys() != wanted.keys() or not sizes_fit:
         raise ValueError(
-            f"`{model.name}` reads {[tuple(x.shape) for x in model.inputs]}, but an export takes pictures: one input "
-            "of shape (N, height, width, 3)."
+            f"The .tflite file computes {found}, but `{model.name}` {wanted}: convert the same model with "
+            "km.convert_tflite."
         )
-    fixed = model.input_shape[1:3]
-    size = tuple(image_size) if image_size is not None else fixed
-    if None not in size and min(size) < MIN_SIZE:
-        raise ValueError(f"`image_size={size}` is too small: pass (height, width) of at least {MIN_SIZE} pixels each.")
-    if None in size:
-        raise ValueError(
-            f"The input size of `{model.name}` is open: pass `image_size=(height, width)`, such as (224, 224)."
-        )
-    if any(side not in (None, asked) for side, asked in zip(fixed, size, strict=True)):
-        raise ValueError(f"`image_size={size}` does not fit `{model.name}`, which reads {fixed}: leave it out.")
-    return int(size[0]), int(size[1])
-
-
-def _labels(model: keras.Model, labels: Sequence[str] | str | PathLike[str] | None) -> list[str] | None:
-    if labels is None:
-        return None
-    if isinstance(labels, str | PathLike):
-        names = Path(labels).read_text(encoding="utf-8").splitlines()
-    else:
-        names = [str(label) for label in labels]
-    if not is_classifier(model):
-        raise ValueError(f"`labels` were passed, but `{model.name}` is no classifier: leave them out.")
-    if len(names) != model.output_shape[-1]:
-        raise ValueError(
-            f"{len(names)} labels don't fit the {model.output_shape[-1]} classes of `{model.name}`: pass one for each "
-            "class, in the order of the outputs."
-        )
-    return names
+    return content

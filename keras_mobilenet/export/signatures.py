@@ -6,12 +6,15 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from keras import layers
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from keras_mobilenet import graph, preprocessing
+from keras_mobilenet.optimization.fake_quant import FixedFakeQuant
 
 TOP = 5  # classes in `class_ids`, `scores` and Classify's answer
 CLASSIFY_METHOD = "tensorflow/serving/classify"
+PROBABILITIES = "probabilities"  # the output of a classifier
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,32 @@ def is_classifier(model: keras.Model) -> bool:
     """Whether the model's one output is a score per class, not a feature map or a pooled feature."""
     if len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
         return False
-    last = graph.producer(model.outputs[0])
-    return not isinstance(last, keras.layers.GlobalAveragePooling2D | keras.layers.GlobalMaxPooling2D)
+    return not isinstance(_last_layer(model), layers.GlobalAveragePooling2D | layers.GlobalMaxPooling2D)
+
+
+def ends_in_logits(model: keras.Model) -> bool:
+    """Whether the model is a classifier that lacks its softmax."""
+    return is_classifier(model) and getattr(_last_layer(model), "activation", None) is keras.activations.linear
+
+
+def output_names(model: keras.Model) -> list[str]:
+    """Names of the outputs in their order: `probabilities` of a classifier, `features`, or the heads' layer names."""
+    if len(model.outputs) == 1:
+        return [PROBABILITIES if is_classifier(model) else "features"]
+    # Fake quantization stands behind a head of a quantization-aware model.
+    return [_computing_layer(output, FixedFakeQuant).name for output in model.outputs]
+
+
+def _last_layer(model: keras.Model) -> layers.Layer:
+    """The layer that computes the one output; what only reshapes or rounds it is passed over."""
+    return _computing_layer(model.outputs[0], (FixedFakeQuant, layers.Reshape, layers.Flatten, layers.Dropout))
+
+
+def _computing_layer(tensor: keras.KerasTensor, passed_over: Any) -> layers.Layer:
+    layer = graph.producer(tensor)
+    while isinstance(layer, passed_over):
+        layer = graph.producer(layer.input)
+    return layer
 
 
 def signatures(model: keras.Model, size: tuple[int, int], labels: Sequence[str] | None) -> dict[str, Signature]:
@@ -66,7 +93,7 @@ def signatures(model: keras.Model, size: tuple[int, int], labels: Sequence[str] 
 
 def frozen(model: keras.Model, size: tuple[int, int]) -> Callable[[tf.Tensor], list[tf.Tensor]]:
     """The model as a function whose weights are constants: float images [N, H, W, 3] -> float32 outputs."""
-    activation = _missing_softmax(model)
+    activation = tf.nn.softmax if ends_in_logits(model) else tf.identity
 
     @tf.function(input_signature=[tf.TensorSpec((None, *size, model.input_shape[-1]), tf.float32)])
     def network(x: tf.Tensor) -> list[tf.Tensor]:
@@ -76,21 +103,14 @@ def frozen(model: keras.Model, size: tuple[int, int]) -> Callable[[tf.Tensor], l
     return convert_variables_to_constants_v2(network.get_concrete_function())
 
 
-def _missing_softmax(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Softmax for a classifier that ends in logits, else the identity."""
-    last = graph.producer(model.outputs[0])
-    logits = is_classifier(model) and getattr(last, "activation", None) is keras.activations.linear
-    return tf.nn.softmax if logits else tf.identity
-
-
 def _classes_and_scores(outputs: list[tf.Tensor]) -> dict[str, tf.Tensor]:
     (probabilities,) = outputs
     scores, class_ids = tf.math.top_k(probabilities, min(TOP, probabilities.shape[-1]))
-    return {"probabilities": probabilities, "class_ids": class_ids, "scores": scores}
+    return {PROBABILITIES: probabilities, "class_ids": class_ids, "scores": scores}
 
 
 def _named_outputs(model: keras.Model) -> Callable[[list[tf.Tensor]], dict[str, tf.Tensor]]:
-    names = ["features"] if len(model.outputs) == 1 else [graph.producer(output).name for output in model.outputs]
+    names = output_names(model)
     return lambda outputs: dict(zip(names, outputs, strict=True))
 
 
