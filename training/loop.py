@@ -73,6 +73,7 @@ class Trainer:
         signature = [tf.TensorSpec(x.shape, x.dtype) for x in model.inputs]
         self._predict = tf.function(self._call, input_signature=signature, autograph=False)
         self._predict_each = tf.function(lambda parts: self.strategy.run(self._call, args=(parts,)), autograph=False)
+        self._synchronize = tf.function(lambda: self.strategy.run(self._synchronize_replica), autograph=False)
         self._local_replicas = len(self.strategy.experimental_local_results(self.strategy.run(lambda: tf.zeros(()))))
 
     def _call(self, images: tf.Tensor) -> Any:
@@ -149,6 +150,7 @@ class Trainer:
             done = (epoch + 1) * plan.steps_per_epoch
             row = {"epoch": epoch + 1, "step": done} | _means(sums, plan.steps_per_epoch * plan.batch_size)
             row["learning_rate"] = float(self.optimizer.learning_rate)
+            self.synchronize()
             if evaluate is not None:
                 with self.averaged():
                     row |= evaluate(self.predict)
@@ -183,6 +185,21 @@ class Trainer:
                     saved = time.monotonic()
             bar.close(_means(total.numpy(), plan.steps_per_epoch * plan.batch_size))
         return total.numpy()
+
+    def synchronize(self) -> None:
+        """Gives all replicas the mean of their statistics.
+
+        Keras leaves the moving statistics of batch norm to each replica, which sees only its own pictures.
+        """
+        if self.strategy.num_replicas_in_sync > 1:
+            self._synchronize()
+
+    def _synchronize_replica(self) -> None:
+        variables = [v.value for v in self.model.non_trainable_variables if v.dtype.startswith(("float", "bfloat"))]
+        values = [tf.convert_to_tensor(variable) for variable in variables]
+        means = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, values)
+        for variable, mean in zip(variables, means, strict=True):
+            variable.assign(mean)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
