@@ -42,6 +42,7 @@ ORDERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lines", ORDERS, ids=["TensorFlow first", "keras_mobilenet first"])
 def test_tf_keras_stays_keras_3_and_the_environment_as_it_was(lines, environment_of_tensorflow):
     """tensorflow-model-optimization sets TF_USE_LEGACY_KERAS, which would turn `tf.keras` into Keras 2."""

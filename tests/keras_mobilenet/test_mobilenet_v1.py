@@ -23,7 +23,10 @@ def test_table_1():
     assert rows == [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]
 
 
-@pytest.mark.parametrize(("alpha", "expected"), PARAMETERS.items())
+@pytest.mark.parametrize(
+    ("alpha", "expected"),
+    [pytest.param(*row, marks=[] if row[0] == 1 else pytest.mark.slow) for row in PARAMETERS.items()],
+)
 def test_parameters(alpha, expected):
     assert trainable(km.MobileNetV1(alpha=alpha)) == expected
 

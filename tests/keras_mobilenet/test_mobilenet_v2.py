@@ -26,7 +26,10 @@ def test_table_2():
     assert sum(row.repeats for row in mobilenet_v2.STAGES) == 17
 
 
-@pytest.mark.parametrize(("alpha", "expected"), PARAMETERS.items())
+@pytest.mark.parametrize(
+    ("alpha", "expected"),
+    [pytest.param(*row, marks=[] if row[0] == 1 else pytest.mark.slow) for row in PARAMETERS.items()],
+)
 def test_parameters(alpha, expected):
     assert trainable(km.MobileNetV2(alpha=alpha)) == expected
 
@@ -49,8 +52,10 @@ def test_arguments_stand_in_the_order_of_keras_applications():
     "options",
     [
         {},
-        {"alpha": 0.35, "include_top": False, "input_shape": (96, 96, 3), "pooling": "avg"},
-        {"alpha": 1.4, "include_top": False, "input_shape": (None, None, 3)},
+        pytest.param(
+            {"alpha": 0.35, "include_top": False, "input_shape": (96, 96, 3), "pooling": "avg"}, marks=pytest.mark.slow
+        ),
+        pytest.param({"alpha": 1.4, "include_top": False, "input_shape": (None, None, 3)}, marks=pytest.mark.slow),
     ],
 )
 def test_layers_are_those_of_keras_applications(options):
@@ -76,6 +81,7 @@ def test_outputs_equal_keras_applications(alpha, size):
     assert_equal_outputs(km.MobileNetV2(**options), keras.applications.MobileNetV2(weights=None, **options), size)
 
 
+@pytest.mark.slow
 def test_files_of_keras_applications_load(tmp_path):
     options = {"alpha": 0.35, "input_shape": (32, 32, 3), "classes": 5}
     theirs = keras.applications.MobileNetV2(weights=None, **options)
@@ -100,7 +106,7 @@ def test_published_weights_give_the_outputs_of_keras_applications(shared_data):
     assert expected.max() > 1
 
 
-@pytest.mark.parametrize("output_stride", [16, 8])
+@pytest.mark.parametrize("output_stride", [16, pytest.param(8, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("size", [(65, 97)])
 def test_dilated_network_computes_the_same_between_the_strides(output_stride, size):
     """At sizes of 1 + 32 k every stride samples the odd pixels, so the dilated map holds the other one."""

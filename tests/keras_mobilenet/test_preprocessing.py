@@ -151,6 +151,7 @@ def test_decode_predictions_of_imagenet_equals_keras(class_index):
     assert km.decode_predictions(scores, top=7) == keras.applications.mobilenet.decode_predictions(scores, top=7)
 
 
+@pytest.mark.slow
 def test_decode_predictions_without_a_network():
     program = "import numpy as np, keras_mobilenet as km; km.decode_predictions(np.zeros((1, 1000)))"
     environment = {"KERAS_HOME": "/nowhere-to-be-found", "https_proxy": "http://127.0.0.1:9", "PATH": ""}

@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+import pytest
+
 ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
 
 
@@ -10,6 +12,7 @@ def run(program, **environment):
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
+@pytest.mark.slow
 def test_programs_start_without_tensorflows_noise():
     loud = run("import tensorflow as tf; print(tf.constant(1).numpy())")
     quiet = run("import training; import tensorflow as tf; print(tf.constant(1).numpy())")

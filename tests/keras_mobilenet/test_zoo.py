@@ -41,32 +41,32 @@ SLOW = {
     "v1 0.25, 128": Row(V1, (2, 1000), {"alpha": 0.25}, (2, 128, 128, 3)),
     "v1 2.0": Row(V1, (2, 7), {"alpha": 2.0, "classes": 7, "shallow": True}),
     "v1 not square": Row(V1, (2, 5), {"classes": 5, "shallow": True}, (2, 33, 50, 3)),
-    "v1 any size": Row(V1, (2, 5), {"classes": 5, "shallow": True, "input_shape": (None, None, 3)}, (2, 37, 64, 3)),
-    "v1 grey": Row(V1, (2, 5), {"classes": 5, "shallow": True}, (2, 32, 32, 1)),
+    "v1 any size": Row(V1, (2, 5), {"classes": 5, "input_shape": (None, None, 3)}, (2, 37, 64, 3)),
     "v1 features": Row(V1, (2, 3, 2, 102), {"include_top": False, "shallow": True}, (2, 65, 64, 3)),
-    "v1 pooled": Row(V1, (2, 102), {"include_top": False, "pooling": "max", "shallow": True}),
-    "v1 output stride 16": Row(V1, (2, 4, 4, 102), {"include_top": False, "output_stride": 16}, (2, 64, 64, 3)),
-    "v1 output stride 8": Row(V1, (2, 5), {"classes": 5, "output_stride": 8, "shallow": True}, (2, 47, 32, 3)),
-    "v1 standard": Row(V1, (2, 5), {"classes": 5, "convolution": "standard", "shallow": True}),
-    "v1 standard, dilated": Row(
-        V1, (2, 4, 4, 102), {"include_top": False, "convolution": "standard", "output_stride": 8}
-    ),
-    "v1 depth multiplier": Row(V1, (2, 5), {"classes": 5, "depth_multiplier": 3, "shallow": True}),
-    "v1 dropout, logits": Row(
-        V1, (2, 5), {"classes": 5, "dropout": 0.5, "classifier_activation": None, "shallow": True}
+    "v1 grey, pooled": Row(V1, (2, 102), {"include_top": False, "pooling": "max", "shallow": True}, (2, 32, 32, 1)),
+    "v1 stride 16": Row(V1, (2, 4, 4, 102), {"include_top": False, "output_stride": 16}, (2, 64, 64, 3)),
+    "v1 stride 8": Row(V1, (2, 5), {"classes": 5, "output_stride": 8, "shallow": True}, (2, 47, 32, 3)),
+    "v1 standard": Row(V1, (2, 4, 4, 102), {"include_top": False, "convolution": "standard", "output_stride": 8}),
+    "v1 multiplier, logits": Row(
+        V1,
+        (2, 5),
+        {"classes": 5, "depth_multiplier": 3, "dropout": 0.5, "classifier_activation": None, "shallow": True},
     ),
     "v2 0.35, 96": Row(V2, (2, 1000), {"alpha": 0.35}, (2, 96, 96, 3)),
     "v2 2.0": Row(V2, (2, 7), {"alpha": 2.0, "classes": 7, "stages": SMALL}),
     "v2 any size": Row(V2, (2, 5), {"classes": 5, "stages": SMALL, "input_shape": (None, None, 3)}, (2, 37, 64, 3)),
-    "v2 features": Row(
-        V2, (2, 3, 2, 1280), {"include_top": False, "stages": (*SMALL, km.Stage(6, 64, 1, 2))}, (2, 65, 64, 3)
+    "v2 features": Row(V2, (2, 5, 4, 1280), {"include_top": False, "stages": SMALL}, (2, 65, 64, 3)),
+    "v2 stride 16": Row(V2, (2, 4, 4, 1280), {"include_top": False, "output_stride": 16}, (2, 64, 64, 3)),
+    "v2 relu6, stride 8": Row(
+        V2,
+        (2, 5),
+        {"classes": 5, "bottleneck_activation": "relu6", "output_stride": 8, "stages": SMALL},
+        (2, 47, 32, 3),
     ),
-    "v2 pooled": Row(V2, (2, 1280), {"include_top": False, "pooling": "avg", "stages": SMALL}),
-    "v2 output stride 16": Row(V2, (2, 4, 4, 1280), {"include_top": False, "output_stride": 16}, (2, 64, 64, 3)),
-    "v2 output stride 8": Row(V2, (2, 5), {"classes": 5, "output_stride": 8, "stages": SMALL}, (2, 47, 32, 3)),
-    "v2 relu6 bottleneck": Row(V2, (2, 5), {"classes": 5, "bottleneck_activation": "relu6", "stages": SMALL}),
     "v2 expansion shortcut": Row(V2, (2, 5), {"classes": 5, "shortcut": "expansion", "stages": SMALL}),
-    "v2 no shortcut": Row(V2, (2, 5), {"classes": 5, "shortcut": None, "stages": SMALL}),
+    "v2 no shortcut, pooled": Row(
+        V2, (2, 1280), {"include_top": False, "pooling": "avg", "shortcut": None, "stages": SMALL}
+    ),
 }
 ROWS = [pytest.param(row, id=name) for name, row in QUICK.items()]
 ROWS += [pytest.param(row, id=name, marks=pytest.mark.slow) for name, row in SLOW.items()]
@@ -109,13 +109,16 @@ class TestContract:
         assert type(loaded.layers[2]) is km.BatchNormalization
         assert_same(loaded(row.inputs()), answer)
 
-    @pytest.mark.parametrize("name", ["model.weights.h5", "model.h5"])
-    def test_weights_save_and_load(self, row, model, answer, name, tmp_path):
-        model.save(tmp_path / name) if name == "model.h5" else model.save_weights(tmp_path / name)
+    def test_weights_save_and_load(self, row, model, answer, tmp_path):
+        model.save(tmp_path / "model.h5")
+        model.save_weights(tmp_path / "model.weights.h5")
         other = row.model()
+        initial = other.get_weights()
         assert np.abs(other(row.inputs()) - answer).max() > 1e-6
-        other.load_weights(tmp_path / name)
-        assert_same(other(row.inputs()), answer)
+        for name in ("model.h5", "model.weights.h5"):
+            other.set_weights(initial)
+            other.load_weights(tmp_path / name)
+            assert_same(other(row.inputs()), answer)
 
     def test_clones(self, row, model, answer):
         clone = keras.models.clone_model(model)
@@ -125,15 +128,14 @@ class TestContract:
         assert_same(clone(row.inputs()), answer)
 
     def test_takes_a_mixed_precision_policy(self, row):
-        for policy in ("mixed_float16", "mixed_bfloat16"):
-            keras.config.set_dtype_policy(policy)
-            try:
-                model = row.model()
-            finally:
-                keras.config.set_dtype_policy("float32")
-            assert {weight.dtype for weight in model.weights} == {"float32"}
-            answer = model(row.inputs(), training=True)
-            assert answer.dtype == policy.removeprefix("mixed_") and np.isfinite(np.asarray(answer, "float32")).all()
+        keras.config.set_dtype_policy("mixed_float16")
+        try:
+            model = row.model()
+        finally:
+            keras.config.set_dtype_policy("float32")
+        assert {weight.dtype for weight in model.weights} == {"float32"}
+        answer = model(row.inputs(), training=True)
+        assert answer.dtype == "float16" and np.isfinite(answer).all()
 
     def test_trains(self, row):
         """A step changes every trainable weight and every moving statistic, and leaves all of them finite."""

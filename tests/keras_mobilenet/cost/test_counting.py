@@ -25,8 +25,11 @@ SIZES = (224, 192, 160, 128, 96)
 
 @pytest.mark.parametrize(
     ("build", "alpha", "published"),
-    [(km.MobileNetV1, alpha, row) for alpha, row in V1_PUBLISHED.items()]
-    + [(km.MobileNetV2, alpha, row) for alpha, row in V2_PUBLISHED.items()],
+    [
+        pytest.param(build, alpha, row, marks=[] if alpha == 1 else pytest.mark.slow)
+        for build, published in ((km.MobileNetV1, V1_PUBLISHED), (km.MobileNetV2, V2_PUBLISHED))
+        for alpha, row in published.items()
+    ],
 )
 def test_multiply_adds_of_the_published_networks(build, alpha, published):
     model = build(alpha=alpha, input_shape=(None, None, 3))
