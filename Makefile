@@ -4,10 +4,12 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint build-files requirements venv clean
+.PHONY: help demo test test-slow lint build-files requirements venv clean
 
 VENV := .venv
 RUN := $(VENV)/bin/python
+# The tests of a file share fixtures that cost seconds to make, so a file stays on one core.
+PYTEST := $(RUN) -m pytest -q --numprocesses=auto --dist=loadfile
 # Written last: as long as it is missing or older than the pins, .venv is not complete.
 STAMP := $(VENV)/.installed
 # There while .venv is being filled: what a killed run leaves behind is made anew.
@@ -24,8 +26,11 @@ help: ## print this list
 demo: venv ## train, export and serve a MobileNet on this machine, and classify a picture
 	@$(RUN) -m training.demo
 
-test: venv ## all tests, the slow ones too
-	@$(RUN) -m pytest -q -m "slow or not slow" --durations=10
+test: venv ## the quick tests, on all cores
+	@$(PYTEST) --durations=10
+
+test-slow: venv ## the slow tests: they train, start servers, or read all of the shared pictures
+	@$(PYTEST) -m slow --durations=20
 
 lint: venv ## ruff (check and format) and mypy
 	@$(RUN) -m ruff check .

@@ -21,5 +21,10 @@ RECIPE = Recipe(
     learning_rate=0.1,
     warmup_epochs=2.0,
     weight_decay=1e-4,
-    stages="float",
+    stages="float,prune,quantize",
+    sparsity=0.5,
+    prune_epochs=4,
+    prune_learning_rate=0.05,
+    quantize_epochs=2,
+    quantize_learning_rate=0.005,
 )
