@@ -73,7 +73,7 @@ class Trainer:
         signature = [tf.TensorSpec(x.shape, x.dtype) for x in model.inputs]
         self._predict = tf.function(self._call, input_signature=signature, autograph=False)
         self._predict_each = tf.function(lambda parts: self.strategy.run(self._call, args=(parts,)), autograph=False)
-        self._synchronize = tf.function(lambda: self.strategy.run(self._synchronize_replica), autograph=False)
+        self._statistics = tf.function(lambda: self.strategy.run(self._replica_statistics), autograph=False)
         self._local_replicas = len(self.strategy.experimental_local_results(self.strategy.run(lambda: tf.zeros(()))))
 
     def _call(self, images: tf.Tensor) -> Any:
@@ -191,15 +191,20 @@ class Trainer:
 
         Keras leaves the moving statistics of batch norm to each replica, which sees only its own pictures.
         """
-        if self.strategy.num_replicas_in_sync > 1:
-            self._synchronize()
+        if self.strategy.num_replicas_in_sync == 1:
+            return
+        variables = self._statistics_variables
+        means = self.strategy.reduce(tf.distribute.ReduceOp.MEAN, self._statistics(), axis=None)
+        parts = tf.split(means, [variable.shape.num_elements() for variable in variables])
+        for variable, part in zip(variables, parts, strict=True):
+            variable.assign(tf.cast(tf.reshape(part, variable.shape), variable.dtype))
 
-    def _synchronize_replica(self) -> None:
-        variables = [v.value for v in self.model.non_trainable_variables if v.dtype.startswith(("float", "bfloat"))]
-        values = [tf.convert_to_tensor(variable) for variable in variables]
-        means = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, values)
-        for variable, mean in zip(variables, means, strict=True):
-            variable.assign(mean)
+    @property
+    def _statistics_variables(self) -> list[tf.Variable]:
+        return [v.value for v in self.model.non_trainable_variables if v.value.dtype.is_floating]
+
+    def _replica_statistics(self) -> tf.Tensor:
+        return tf.concat([tf.reshape(tf.cast(v, tf.float32), [-1]) for v in self._statistics_variables], 0)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:

@@ -54,7 +54,9 @@ class Fit:
         self._model = model
         self._data = pictures(batch_size)
         self._ends: list[float] = []
-        note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: self._ends.append(time.perf_counter()))
+        note = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda *_, **__: self._ends.append(time.perf_counter())
+        )
         self._callbacks = [*callbacks, note]
 
     def first(self) -> float:  # noqa: D102
