@@ -1,17 +1,50 @@
-"""For programs: TensorFlow imported without its start-up messages."""
+"""For programs: TensorFlow without the notes that it writes while it starts."""
 
+import contextlib
 import importlib
 import os
+import re
 import sys
 import tempfile
+from collections.abc import Iterator
+
+# TensorFlow's own lines before its logging is set up, `I0000 00:00:1795491911.945700 ...`, and what goes on from one;
+# then those of its logging, `2026-11-24 05:00:00.123456: I tensorflow/core/...`, below an error.
+_NOTE = re.compile(
+    rb"[IWE]0000 00:00:|WARNING: All log messages before absl::InitializeLog|To enable the following"
+    rb"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IW] "
+)
+
+
+@contextlib.contextmanager
+def start_up() -> Iterator[None]:
+    """Holds back what is written to standard error meanwhile, and then hands on all but TensorFlow's notes.
+
+    `TF_CPP_MIN_LOG_LEVEL` does not reach the notes that are written before TensorFlow's logging is set up. For
+    programs: the library never does this, since it redirects the standard error of the whole process.
+
+    Example:
+    ```python
+    with quiet.start_up():
+        import tensorflow as tf
+    ```
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held_back:
+        os.dup2(held_back.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            held_back.seek(0)
+            os.write(2, b"".join(line for line in held_back if not _NOTE.match(line)))
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow while what its libraries write to standard error is held back.
-
-    `TF_CPP_MIN_LOG_LEVEL` does not reach the messages that are written before TensorFlow's logging is set up. Programs
-    call this first; the library never does, since it redirects the process's standard error for the length of the
-    import. What was held back is written where the import fails.
+    """Imports TensorFlow within `start_up`; does nothing where it is there already.
 
     Raises:
         ImportError: TensorFlow can't be imported.
@@ -20,16 +53,14 @@ def import_tensorflow() -> None:
     """
     if "tensorflow" in sys.modules:
         return
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as held_back:
-        os.dup2(held_back.fileno(), 2)
-        try:
-            importlib.import_module("tensorflow")
-        except BaseException:
-            held_back.seek(0)
-            os.write(kept, held_back.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+    with start_up():
+        importlib.import_module("tensorflow")
+
+
+def first_session() -> None:
+    """Runs a first session, so that the notes of TensorFlow's first one fall into `start_up`."""
+    import tensorflow as tf
+
+    tf.get_logger().setLevel("ERROR")  # The loader for TF 1 and 2 alike is marked as deprecated at each load.
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        session.run(tf.constant(0))

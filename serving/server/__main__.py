@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from absl import app, logging
 
-from serving.server import quiet
+from keras_mobilenet import quiet
 
 with quiet.start_up():
     import tensorflow as tf

@@ -88,7 +88,7 @@ class BatchingServable:
     def _run_batch(self, signature: str, outputs: tuple[str, ...], batch: Sequence[Task]) -> None:
         now = time.monotonic()
         for task in batch:
-            metrics.queued(self._model, now - task.enqueued)
+            metrics.queued(now - task.enqueued)
         if not batch:
             return
         try:

@@ -8,6 +8,7 @@ from prometheus_client import registry
 PATH = "/monitoring/prometheus/metrics"
 _MICROSECONDS = 1e6
 _LATENCY_BUCKETS = tuple(10 * 1.8**power for power in range(33))
+_QUEUE_BUCKETS = tuple(100 * 1.2**power for power in range(52))
 _SIZE_BUCKETS = tuple(2.0**power for power in range(15))
 
 _REGISTRY = registry.CollectorRegistry(auto_describe=False)
@@ -64,10 +65,12 @@ _padding_size = prometheus_client.Histogram(
 _queuing_latency = prometheus_client.Histogram(
     ":tensorflow:serving:batching_session:queuing_latency",
     "Time a request waited for its batch, microseconds.",
-    ("model_name",),
+    ("thread_pool_name",),
     registry=_REGISTRY,
-    buckets=_LATENCY_BUCKETS,
+    buckets=_QUEUE_BUCKETS,
 )
+# ModelServer gives its one pool of batch threads no name, whatever `thread_pool_name` of the batching parameters says.
+_QUEUE = _queuing_latency.labels("")
 _queue_depth = prometheus_client.Gauge(
     ":tensorflow:serving:batching_session:enqueued_batches",
     "Batches that wait for a thread.",
@@ -112,9 +115,9 @@ def batch(model: str, size: int, padding: int) -> None:
     _padding_size.labels(model).observe(padding)
 
 
-def queued(model: str, seconds: float) -> None:
+def queued(seconds: float) -> None:
     """Records how long a request waited for its batch."""
-    _queuing_latency.labels(model).observe(seconds * _MICROSECONDS)
+    _QUEUE.observe(seconds * _MICROSECONDS)
 
 
 def queue_depth(model: str, batches: int) -> None:

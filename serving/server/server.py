@@ -1,6 +1,7 @@
 """Puts the server together: engine, batching, faces, configuration polling; starts and drains them."""
 
 import threading
+import time
 from pathlib import Path
 
 from absl import logging
@@ -25,6 +26,8 @@ from serving.server import (
     tls,
     warmup,
 )
+
+_SIGNAL_SECONDS = 0.1  # How often `wait` looks whether a signal has come.
 
 
 class ModelServer:
@@ -57,6 +60,7 @@ class ModelServer:
         self._observer = observing.Observer(self.engine, options.request_log)
         self._grpc: grpc_face.GrpcFace | None = None
         self._rest: rest_face.RestFace | None = None
+        self._stop_requested = False
         self._stopping = threading.Event()
         self._config_poller = threading.Thread(target=self._poll_config, name="config", daemon=True)
 
@@ -78,8 +82,8 @@ class ModelServer:
         """
         added = self.engine.configure(self._initial)
         self.engine.start()
-        self.engine.wait_until_available(added, self._stopping.is_set)
-        if self._stopping.is_set():
+        self.engine.wait_until_available(added, lambda: self._stop_requested)
+        if self._stop_requested:
             return
         context = grpc_face.Context(self.engine, self._observer, self._options)
         self._grpc = grpc_face.GrpcFace(context, self._credentials)
@@ -89,15 +93,19 @@ class ModelServer:
             self._config_poller.start()
 
     def request_stop(self) -> None:
-        """Asks `start` and `wait` to return; safe in a signal handler."""
-        self._stopping.set()
+        """Asks `start` and `wait` to return; safe in a signal handler, as it takes no lock."""
+        self._stop_requested = True
 
     def wait(self) -> None:
         """Waits until `request_stop` is called."""
-        self._stopping.wait()
+        # Not an Event: a handler that sets it stops for good where it interrupts the wait while that holds the Event's
+        # lock. And not without end: a signal just before the thread falls asleep would not wake it.
+        while not self._stop_requested:
+            time.sleep(_SIGNAL_SECONDS)
 
     def stop(self) -> None:
         """Refuses new requests, lets those under way finish, then frees everything."""
+        self._stop_requested = True
         self._stopping.set()
         if self._config_poller.is_alive():
             self._config_poller.join()

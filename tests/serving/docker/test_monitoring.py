@@ -72,8 +72,8 @@ def test_the_main_part_uses_tensorflow_serving_s_own_names():
         assert series_names(query) <= TENSORFLOW_SERVING, query
 
 
-def test_labels_are_those_that_both_servers_have():
-    # TensorFlow Serving labels the queue with thread_pool_name, which the embedded server does not have.
+def test_the_queue_is_asked_for_without_a_model():
+    # Both servers label it with the name of their pool of batch threads, which all models share.
     for label, query in dashboard_queries():
         if "queuing_latency" in query:
             assert "model_name" not in query, label

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import itertools
+import re
 import threading
 import time
 import urllib.request
@@ -248,7 +249,9 @@ def test_grpc_and_rest_share_batches(start, tmp_path):
     page = metrics_page(clients)
     assert page['batching_session:processed_batch_size_bucket{model_name="batched_half",le="8"}'] == 0
     assert page['batching_session:processed_batch_size_bucket{model_name="batched_half",le="16"}'] == 1
-    assert page['batching_session:queuing_latency_count{model_name="batched_half"}'] == 6
+    assert page['batching_session:queuing_latency_count{thread_pool_name=""}'] >= 6
+    limits = [float(limit) for limit in re.findall(r'queuing_latency_bucket.*?le="([\d.e+]+)"', "\n".join(page))]
+    np.testing.assert_allclose(limits, 100 * 1.2 ** np.arange(52), rtol=1e-5)
     with pytest.raises(grpc.RpcError) as caught:
         predict(clients, spec("batched_half"), x=np.zeros(17, np.float32))
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
