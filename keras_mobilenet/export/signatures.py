@@ -46,8 +46,17 @@ def output_names(model: keras.Model) -> list[str]:
     """Names of the outputs in their order: `probabilities` of a classifier, `features`, or the heads' layer names."""
     if len(model.outputs) == 1:
         return [PROBABILITIES if is_classifier(model) else "features"]
-    # Fake quantization stands behind a head of a quantization-aware model.
-    return [_computing_layer(output, FixedFakeQuant).name for output in model.outputs]
+    return [_head_name(output) for output in model.outputs]
+
+
+def _head_name(output: keras.KerasTensor) -> str:
+    """Name of the layer behind an output, as it was before folding put rounding behind it and its activation apart."""
+    layer = _computing_layer(output, FixedFakeQuant)
+    if isinstance(layer, layers.Activation) and isinstance(graph.producer(layer.input), FixedFakeQuant):
+        head = _computing_layer(layer.input, FixedFakeQuant)
+        if layer.name == f"{head.name}_{layer.activation.__name__}":
+            return head.name
+    return layer.name
 
 
 def _last_layer(model: keras.Model) -> layers.Layer:

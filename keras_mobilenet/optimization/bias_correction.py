@@ -7,6 +7,7 @@ import numpy as np
 from keras import layers
 
 from keras_mobilenet import graph
+from keras_mobilenet.optimization.fake_quant import FixedFakeQuant
 
 _KERNELS = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
 _PICTURES = 64  # all at once: what is corrected counts for the layers behind
@@ -27,7 +28,7 @@ def correct_biases(quantized: keras.Model, model: keras.Model, pictures: np.ndar
     """
     pictures = pictures[:_PICTURES]
     names = {layer.name for layer in quantized.layers if isinstance(layer, _KERNELS) and layer.use_bias}
-    means = _means(model, names, pictures)
+    means = _means(_without_rounding(quantized, model), names, pictures)
     uses = [id(tensor) for _, inputs, _ in graph.calls(quantized) for tensor in inputs]
     values: dict[int, Any] = {id(quantized.inputs[0]): pictures}
     for layer, inputs, (output,) in graph.calls(quantized):
@@ -63,7 +64,23 @@ def _means(model: keras.Model, names: set[str], pictures: np.ndarray) -> dict[st
         if layer.name in names:
             tensors.setdefault(layer.name, outputs[0])
     means = {name: keras.ops.mean(x, axis=tuple(range(1, len(x.shape) - 1))) for name, x in tensors.items()}
-    return {
-        name: _mean(values)
-        for name, values in keras.Model(model.input, means).predict(pictures, batch_size=_BATCH, verbose=0).items()
-    }
+    probe = keras.Model(model.input, means)
+    return {name: _mean(y) for name, y in probe.predict(pictures, batch_size=_BATCH, verbose=0).items()}
+
+
+def _without_rounding(quantized: keras.Model, model: keras.Model) -> keras.Model:
+    """The float model in the layers of the quantized one, where an activation may stand apart from its layer."""
+    rebuilt: dict[str, layers.Layer] = {}
+
+    def call(layer: layers.Layer, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(layer, FixedFakeQuant):
+            return args[0]
+        if layer.name not in rebuilt:
+            rebuilt[layer.name] = type(layer).from_config(layer.get_config())
+        return rebuilt[layer.name](*args, **kwargs)
+
+    result = graph.rewrite(quantized, call)
+    for name, layer in rebuilt.items():
+        if layer.weights:
+            layer.set_weights(model.get_layer(name).get_weights())
+    return result

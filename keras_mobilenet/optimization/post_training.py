@@ -16,7 +16,7 @@ def quantize_post_training(
     model: keras.Model,
     representative_data: Any,
     *,
-    ranges: str = "squared_error",
+    ranges: str = "extremes",
     equalization: bool = True,
     bias_correction: bool = True,
 ) -> keras.Model:
@@ -30,8 +30,8 @@ def quantize_post_training(
         model: Functional or Sequential float model of the zoo's layers. It is left as it is.
         representative_data: A few hundred pictures, of at most 512 of which use is made: float [N, H, W, C] in [-1, 1]
             or uint8, an array, a `tf.data.Dataset` or an iterable of pictures or batches.
-        ranges: How ranges follow from the values seen, as in `km.calibrate`: "average", "extremes", "percentile" or
-            "squared_error".
+        ranges: How ranges follow from the values seen, as in `km.calibrate`: "extremes", which ReLU6 keeps from
+            straying, or for networks with outliers "percentile", "squared_error" or "average".
         equalization: Whether channels that use little of their tensor's range are scaled up to it first.
         bias_correction: Whether biases make up for the mean error of each channel that rounding leaves.
 
