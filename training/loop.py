@@ -74,7 +74,10 @@ class Trainer:
         self._predict = tf.function(self._call, input_signature=signature, autograph=False)
         self._predict_each = tf.function(lambda parts: self.strategy.run(self._call, args=(parts,)), autograph=False)
         self._statistics = tf.function(lambda: self.strategy.run(self._replica_statistics), autograph=False)
-        self._local_replicas = len(self.strategy.experimental_local_results(self.strategy.run(lambda: tf.zeros(()))))
+        self._local_replicas = 1
+        if self.strategy.num_replicas_in_sync > 1:
+            each = tf.function(lambda: self.strategy.run(lambda: tf.zeros(())))()
+            self._local_replicas = len(self.strategy.experimental_local_results(each))
 
     def _call(self, images: tf.Tensor) -> Any:
         return self.model(images, training=False)
