@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-BASE = {"keras", "lazy-loader", "numpy", "tensorflow"}
+BASE = {"flatbuffers", "keras", "lazy-loader", "numpy", "tensorflow", "wrapt"}
 
 # Importing anything of the packages named in argv fails in this program, as it does where they are not installed.
 BARE_INSTALL = """
