@@ -62,11 +62,11 @@ def wait_for_progress(process: subprocess.Popen, output_dir: Path, count: int) -
 
 
 def weights(output_dir: Path, stage: str) -> dict[str, np.ndarray]:
-    """All variables of a stage's model by path: weights, masks, ranges, counters, seeds of dropout."""
+    """All variables that a stage's model file holds, by path: weights, masks, ranges, counters; not dropout's seeds."""
     from training import network
 
     keras.backend.clear_session()
     model = network.load(output_dir / stage / "model.keras")
-    found = {variable.path: np.asarray(variable) for variable in model.variables}
-    assert len(found) == len(model.variables)
+    found = {variable.path: np.asarray(variable) for variable in model.weights}
+    assert len(found) == len(model.weights)
     return found
