@@ -1,0 +1,1 @@
+"""Measures the embedded server: `python -m serving.benchmark`."""

@@ -1,0 +1,137 @@
+"""Load on a server: client processes, and what came of a round of requests."""
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from keras_mobilenet import client as tf_serving
+from keras_mobilenet import wire
+from serving.benchmark import orders, processes
+
+
+@dataclasses.dataclass(frozen=True)
+class Round:
+    """What clients saw in one round.
+
+    Args:
+        latencies: Seconds of each answered request.
+        elapsed: Seconds from the first request to the last answer.
+        cpu_seconds: Of the server's process meanwhile.
+        failed: Requests that got an error.
+        wrong: Answers that were not the right ones.
+        errors: A few of the errors.
+    """
+
+    latencies: np.ndarray
+    elapsed: float
+    cpu_seconds: float
+    failed: int
+    wrong: int
+    errors: tuple[str, ...]
+
+    @property
+    def pictures(self) -> int:
+        """Answered requests; each has one picture."""
+        return len(self.latencies)
+
+    @property
+    def throughput(self) -> float:
+        """Pictures per second."""
+        return self.pictures / self.elapsed
+
+    @property
+    def cpu_per_picture(self) -> float:
+        """CPU seconds of the server for a picture."""
+        return self.cpu_seconds / self.pictures
+
+    def require_success(self) -> "Round":
+        """Returns itself.
+
+        Raises:
+            RuntimeError: A request failed; the round's figures then mean nothing.
+        """
+        if self.failed or not self.pictures:
+            raise RuntimeError(f"{self.failed} requests failed, {self.pictures} were answered: {self.errors}")
+        return self
+
+
+class Load:
+    """Clients of one server.
+
+    Args:
+        clients: Their processes.
+        pid: The server's process.
+    """
+
+    def __init__(self, clients: Sequence[orders.Child], pid: int) -> None:
+        self._clients = clients
+        self._pid = pid
+
+    def closed_loop(self, seconds: float) -> Round:
+        """Each client sends its next request when the last one has been answered."""
+        return self._round(loop="closed", seconds=seconds)
+
+    def open_loop(self, seconds: float, rate: float) -> Round:
+        """All clients together send `rate` requests a second at random times, however long answers take."""
+        return self._round(loop="open", seconds=seconds, rate=rate / len(self._clients))
+
+    def _round(self, **order: float | str) -> Round:
+        cpu, start = processes.cpu_seconds(self._pid), time.perf_counter()
+        results = orders.ask_all(self._clients, **order)
+        elapsed = time.perf_counter() - start
+        return Round(
+            np.concatenate([result["latencies"] for result in results]),
+            elapsed,
+            processes.cpu_seconds(self._pid) - cpu,
+            sum(result["failed"] for result in results),
+            sum(result["wrong"] for result in results),
+            tuple(error for result in results for error in result["errors"])[:5],
+        )
+
+
+@contextmanager
+def on(address: str, pid: int, picture: Path, clients: int, expected: Path | None = None) -> Iterator[Load]:
+    """Connects clients to a server.
+
+    Args:
+        address: Host and port.
+        pid: The server's process.
+        picture: What to ask about, .npy.
+        clients: Their number.
+        expected: Right answers, to check against; see `answers`.
+    """
+    with ExitStack() as stack:
+        file = stack.enter_context(tempfile.NamedTemporaryFile())
+        file.write(_request(address, np.load(picture)))
+        file.flush()
+        settings = {"address": address, "request": file.name, "expected": str(expected or "")}
+        children = [
+            stack.enter_context(orders.Child("serving.benchmark.client", seed=seed, **settings))
+            for seed in range(clients)
+        ]
+        yield Load(children, pid)
+
+
+def _request(address: str, picture: np.ndarray) -> bytes:
+    """Writes a PredictRequest for the one input of the model, whose name differs between files."""
+    request = wire.message_class("tensorflow.serving.PredictRequest")()
+    request.model_spec.name = processes.MODEL
+    wire.write_tensor(request.inputs[_input_name(address)], picture)
+    return request.SerializeToString()
+
+
+def _input_name(address: str) -> str:
+    with tf_serving.Client(address, model_name=processes.MODEL) as client:
+        try:
+            signature = client.metadata().signatures["serving_default"]
+        except tf_serving.ClientError as error:
+            if error.code != "UNIMPLEMENTED":
+                raise
+            return "image"  # A servicer that knows Predict only serves the SavedModel.
+    (name,) = signature.inputs
+    return name

@@ -1,0 +1,185 @@
+"""The four figures: CPU per picture with either backend, throughput against a plain servicer, and latency at half load.
+
+What is compared takes turns, round by round, so that a change on the machine meets both sides.
+"""
+
+import dataclasses
+import statistics
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from serving.benchmark import load, orders, processes
+from serving.benchmark.load import Load
+from serving.benchmark.models import Models
+from serving.benchmark.table import Row
+
+LITE_CPU, SAVED_MODEL_CPU, PLAIN_THROUGHPUT, HALF_LOAD = 1.20, 1.15, 1.5, 3.0  # The targets.
+_BATCHING = """
+max_batch_size {{ value: {batch} }}
+batch_timeout_micros {{ value: 0 }}
+max_enqueued_batches {{ value: 100 }}
+num_batch_threads {{ value: {threads} }}
+"""
+_WARM_UP_SECONDS = 2.0
+_LATENCY_ROUND = 3  # Rounds of latency are longer by this: a 99th percentile takes many requests.
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How much to measure.
+
+    Args:
+        models: What is served.
+        clients: Client processes, each with one request at a time.
+        rounds: Rounds of each figure.
+        seconds: Length of a round of either side.
+        threads: Interpreters or batches that run at once, on both sides.
+    """
+
+    models: Models
+    clients: int
+    rounds: int
+    seconds: float
+    threads: int
+
+    @property
+    def lite_flags(self) -> list[str]:
+        """The flags of a server that runs model.tflite."""
+        # The warm-up records are for the SavedModel's signatures; model.tflite has another one.
+        return ["--prefer_tflite_model", f"--num_tflite_pools={self.threads}", "--noenable_model_warmup"]
+
+
+def lite_cpu(plan: Plan) -> Row:
+    """CPU of a served picture against one in process, int8 on LiteRT."""
+    with _embedded(plan, plan.lite_flags) as loaded, _in_process(plan, "litert") as alone:
+        pairs = _take_turns(plan, loaded, alone, batch=1)
+    return _cpu_row(
+        "int8 LiteRT", LITE_CPU, pairs, "one picture at a time, as many threads as the server's interpreters"
+    )
+
+
+def saved_model_cpu(plan: Plan) -> Row:
+    """CPU of a served picture against one in process, float SavedModel and batching.
+
+    The other side runs batches of the size that the server's have under this load, so that what a batch spares is no
+    merit of the server.
+    """
+    with (
+        batching_flags(plan) as flags,
+        processes.EmbeddedServer(plan.models.served, flags) as server,
+        _warm_load(plan, server.address, server.pid) as loaded,
+        _in_process(plan, "saved_model") as alone,
+    ):
+        batch = round(server.mean_batch())
+        pairs = _take_turns(plan, loaded, alone, batch)
+    return _cpu_row("float SavedModel with batching", SAVED_MODEL_CPU, pairs, f"batches of {batch} on both sides")
+
+
+def throughput(plan: Plan) -> Row:
+    """Pictures per second against a servicer without batching, on the same SavedModel."""
+    with batching_flags(plan) as flags, _embedded(plan, flags) as embedded, _plain(plan) as plain:
+        pairs = []
+        for _ in range(plan.rounds):
+            pairs.append([loaded.closed_loop(plan.seconds).require_success() for loaded in (embedded, plain)])
+    ratios = tuple(ours.throughput / theirs.throughput for ours, theirs in pairs)
+    ours, theirs = (statistics.median(pair[side].throughput for pair in pairs) for side in (0, 1))
+    return Row(
+        "throughput against a plain grpcio servicer, float SavedModel with batching",
+        f"at least {PLAIN_THROUGHPUT:.1f} times",
+        ratios,
+        statistics.median(ratios) >= PLAIN_THROUGHPUT,
+        " times",
+        f"{ours:.0f} against {theirs:.0f} pictures/s",
+    )
+
+
+def half_load(plan: Plan) -> Row:
+    """The 99th percentile of latency against the median, where requests come at half of what the server can do."""
+    with _embedded(plan, plan.lite_flags) as loaded:
+        most = loaded.closed_loop(plan.seconds).require_success().throughput
+        rounds = [
+            loaded.open_loop(_LATENCY_ROUND * plan.seconds, most / 2).require_success() for _ in range(plan.rounds)
+        ]
+    percentiles = [np.percentile(round_.latencies, (50, 99)) for round_ in rounds]
+    ratios = tuple(float(p99 / p50) for p50, p99 in percentiles)
+    p50, p99 = np.median(percentiles, 0) * 1000
+    return Row(
+        "p99 against p50 at 50 % load, int8 LiteRT",
+        f"at most {HALF_LOAD:.0f} times",
+        ratios,
+        statistics.median(ratios) <= HALF_LOAD,
+        " times",
+        f"{p99:.1f} against {p50:.1f} ms at {most / 2:.0f} of {most:.0f} pictures/s, arrivals of a Poisson process",
+    )
+
+
+def _take_turns(plan: Plan, loaded: Load, alone: orders.Child, batch: int) -> list[tuple[float, float]]:
+    """CPU seconds of a picture, served and in process, for each round."""
+    pairs = []
+    for _ in range(plan.rounds):
+        served = loaded.closed_loop(plan.seconds).require_success().cpu_per_picture
+        before = processes.cpu_seconds(alone.pid)
+        pictures = alone.ask(batch=batch, seconds=plan.seconds)["pictures"]
+        pairs.append((served, (processes.cpu_seconds(alone.pid) - before) / pictures))
+    return pairs
+
+
+def _cpu_row(what: str, target: float, pairs: Sequence[tuple[float, float]], how: str) -> Row:
+    ratios = tuple(served / alone for served, alone in pairs)
+    served, alone = (statistics.median(side) * 1000 for side in zip(*pairs, strict=True))
+    return Row(
+        f"server CPU per picture over gRPC against in-process, {what}",
+        f"at most {target:.2f} times",
+        ratios,
+        statistics.median(ratios) <= target,
+        " times",
+        f"{served:.2f} against {alone:.2f} ms; {how}",
+    )
+
+
+@contextmanager
+def batching_flags(plan: Plan) -> Iterator[list[str]]:
+    """The flags of a server that runs the requests of these clients in batches."""
+    with tempfile.NamedTemporaryFile("w", suffix=".config") as file:
+        file.write(_BATCHING.format(batch=plan.clients, threads=plan.threads))
+        file.flush()
+        yield ["--enable_batching", f"--batching_parameters_file={file.name}"]
+
+
+@contextmanager
+def _embedded(plan: Plan, flags: Sequence[str]) -> Iterator[Load]:
+    with (
+        processes.EmbeddedServer(plan.models.served, flags) as server,
+        _warm_load(plan, server.address, server.pid) as loaded,
+    ):
+        yield loaded
+
+
+@contextmanager
+def _plain(plan: Plan) -> Iterator[Load]:
+    settings = {"version": str(plan.models.served / "1"), "threads": 4 * plan.threads}
+    with (
+        orders.Child("serving.benchmark.plain_servicer", **settings) as plain,
+        _warm_load(plan, f"127.0.0.1:{plain.facts['port']}", plain.pid) as loaded,
+    ):
+        yield loaded
+
+
+@contextmanager
+def _warm_load(plan: Plan, address: str, pid: int) -> Iterator[Load]:
+    with load.on(address, pid, plan.models.picture, plan.clients) as loaded:
+        loaded.closed_loop(_WARM_UP_SECONDS).require_success()
+        yield loaded
+
+
+def _in_process(plan: Plan, runtime: str) -> orders.Child:
+    return orders.Child(
+        "serving.benchmark.in_process",
+        runtime=runtime,
+        version=str(plan.models.served / "1"),
+        picture=str(plan.models.picture),
+        threads=plan.threads,
+    )
