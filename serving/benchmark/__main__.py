@@ -52,6 +52,7 @@ def main(argv: list[str]) -> None:
         for name in _ROWS.value:
             logging.info("Measuring %s", name)
             results.append(_FIGURES[name](plan))
+            logging.info("%s", table.line(results[-1]))
     print(table.markdown(results))
     if _JSON.value == "-":
         print(table.as_json(results))

@@ -26,10 +26,11 @@ def swaps(plan: Plan, count: int) -> Row:
     """Swaps versions under load, each with weights other than the last one's; every answer is checked."""
     with tempfile.TemporaryDirectory(dir=plan.models.folder) as base, batching_flags(plan) as flags:
         _publish(plan.models, Path(base), 1)
-        settings = {"clients": plan.clients, "expected": plan.models.expected}
         with (
             processes.EmbeddedServer(Path(base), [*flags, "--file_system_poll_wait_seconds=0.2"]) as server,
-            load.on(server.address, server.pid, plan.models.picture, **settings) as loaded,
+            load.on(
+                server.address, server.pid, plan.models.picture, plan.clients, expected=plan.models.expected
+            ) as loaded,
         ):
             loaded.closed_loop(_SLICE_SECONDS).require_success()
             before = _settled_bytes(server.pid)

@@ -95,7 +95,9 @@ class Load:
 
 
 @contextmanager
-def on(address: str, pid: int, picture: Path, clients: int, expected: Path | None = None) -> Iterator[Load]:
+def on(
+    address: str, pid: int, picture: Path, clients: int, *, input_name: str = "", expected: Path | None = None
+) -> Iterator[Load]:
     """Connects clients to a server.
 
     Args:
@@ -103,11 +105,12 @@ def on(address: str, pid: int, picture: Path, clients: int, expected: Path | Non
         pid: The server's process.
         picture: What to ask about, .npy.
         clients: Their number.
+        input_name: The model's input; '' asks the server for its one input.
         expected: Right answers, to check against; see `answers`.
     """
     with ExitStack() as stack:
         file = stack.enter_context(tempfile.NamedTemporaryFile())
-        file.write(_request(address, np.load(picture)))
+        file.write(_request(input_name or _ask_for_input(address), np.load(picture)))
         file.flush()
         settings = {"address": address, "request": file.name, "expected": str(expected or "")}
         children = [
@@ -117,21 +120,14 @@ def on(address: str, pid: int, picture: Path, clients: int, expected: Path | Non
         yield Load(children, pid)
 
 
-def _request(address: str, picture: np.ndarray) -> bytes:
-    """Writes a PredictRequest for the one input of the model, whose name differs between files."""
+def _request(input_name: str, picture: np.ndarray) -> bytes:
     request = wire.message_class("tensorflow.serving.PredictRequest")()
     request.model_spec.name = processes.MODEL
-    wire.write_tensor(request.inputs[_input_name(address)], picture)
+    wire.write_tensor(request.inputs[input_name], picture)
     return request.SerializeToString()
 
 
-def _input_name(address: str) -> str:
+def _ask_for_input(address: str) -> str:
     with tf_serving.Client(address, model_name=processes.MODEL) as client:
-        try:
-            signature = client.metadata().signatures["serving_default"]
-        except tf_serving.ClientError as error:
-            if error.code != "UNIMPLEMENTED":
-                raise
-            return "image"  # A servicer that knows Predict only serves the SavedModel.
-    (name,) = signature.inputs
+        (name,) = client.metadata().signatures["serving_default"].inputs
     return name

@@ -24,6 +24,7 @@ class PlainServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
     def __init__(self, version: str) -> None:
         self._loaded = tf.saved_model.load(version)
         self._signature = self._loaded.signatures["serving_default"]
+        (self.input_name,) = self._signature.structured_input_signature[1]
 
     def Predict(self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext) -> Any:
         """Runs the request by itself."""
@@ -38,10 +39,11 @@ def main(settings: dict[str, Any]) -> None:
     """Starts on a free port of the loopback address, and tells it."""
     answers = orders.answering()
     server = grpc.server(futures.ThreadPoolExecutor(settings["threads"]))
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PlainServicer(settings["version"]), server)
+    servicer = PlainServicer(settings["version"])
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    orders.carry_out(answers, lambda order: order, port=port)
+    orders.carry_out(answers, lambda order: order, port=port, input_name=servicer.input_name)
     server.stop(None)
 
 

@@ -163,14 +163,14 @@ def _plain(plan: Plan) -> Iterator[Load]:
     settings = {"version": str(plan.models.served / "1"), "threads": 4 * plan.threads}
     with (
         orders.Child("serving.benchmark.plain_servicer", **settings) as plain,
-        _warm_load(plan, f"127.0.0.1:{plain.facts['port']}", plain.pid) as loaded,
+        _warm_load(plan, f"127.0.0.1:{plain.facts['port']}", plain.pid, plain.facts["input_name"]) as loaded,
     ):
         yield loaded
 
 
 @contextmanager
-def _warm_load(plan: Plan, address: str, pid: int) -> Iterator[Load]:
-    with load.on(address, pid, plan.models.picture, plan.clients) as loaded:
+def _warm_load(plan: Plan, address: str, pid: int, input_name: str = "") -> Iterator[Load]:
+    with load.on(address, pid, plan.models.picture, plan.clients, input_name=input_name) as loaded:
         loaded.closed_loop(_WARM_UP_SECONDS).require_success()
         yield loaded
 

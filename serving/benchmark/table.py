@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import platform
 import shlex
+import statistics
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +24,7 @@ class Row:
         figure: What was measured.
         target: What it should reach, in words.
         values: The figure of each round.
-        reached: Whether the median does; None where the target does not apply.
+        reached: Whether the median does.
         unit: Behind each value.
         detail: What the figure is made of.
     """
@@ -31,34 +32,30 @@ class Row:
     figure: str
     target: str
     values: tuple[float, ...]
-    reached: bool | None
+    reached: bool
     unit: str = ""
     detail: str = ""
 
     @property
-    def median(self) -> float | None:
-        """The middle of the rounds, None without any."""
-        ordered = sorted(self.values)
-        middle = len(ordered) // 2
-        if not ordered:
-            return None
-        return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+    def median(self) -> float:
+        """The middle of the rounds."""
+        return statistics.median(self.values)
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """Writes the table with the circumstances it stands for."""
-    lines = ["| figure | target | median | rounds, least to most | reached | detail |", "|---|---|---|---|---|---|"]
-    for row in rows:
-        reached = {True: "yes", False: "no", None: ""}[row.reached]
-        middle, spread = "not measured", ""
-        if row.values:
-            middle = f"{row.median:.2f}{row.unit}"
-            spread = f"{min(row.values):.2f} to {max(row.values):.2f}"
-        lines.append(f"| {row.figure} | {row.target} | {middle} | {spread} | {reached} | {row.detail} |")
+    head = ["| figure | target | median | rounds, least to most | reached | detail |", "|---|---|---|---|---|---|"]
     facts = circumstances()
     packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
-    lines += ["", f"{facts['date']}, {facts['machine']}, {packages}: `{facts['command']}`"]
-    return "\n".join(lines)
+    foot = f"{facts['date']}, {facts['machine']}, {packages}: `{facts['command']}`"
+    return "\n".join([*head, *map(line, rows), "", foot])
+
+
+def line(row: Row) -> str:
+    """Writes one line of the table."""
+    reached = "yes" if row.reached else "no"
+    spread = f"{min(row.values):.2f} to {max(row.values):.2f}"
+    return f"| {row.figure} | {row.target} | {row.median:.2f}{row.unit} | {spread} | {reached} | {row.detail} |"
 
 
 def as_json(rows: Sequence[Row]) -> str:

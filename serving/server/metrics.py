@@ -1,6 +1,8 @@
 """Prometheus metrics under TF Serving's names."""
 
+import functools
 from collections.abc import Iterator
+from typing import Any
 
 import prometheus_client
 from prometheus_client import registry
@@ -89,13 +91,13 @@ def request(model: str, api: str, entrypoint: str, code: str, seconds: float) ->
         code: The name of its status code.
         seconds: How long it took.
     """
-    _requests.labels(model, code).inc()
-    _request_latency.labels(model, api, entrypoint).observe(seconds * _MICROSECONDS)
+    _child(_requests, model, code).inc()
+    _child(_request_latency, model, api, entrypoint).observe(seconds * _MICROSECONDS)
 
 
 def runtime_latency(model: str, api: str, seconds: float) -> None:
     """Records a run of the model."""
-    _runtime_latency.labels(model, api, "TF1").observe(seconds * _MICROSECONDS)
+    _child(_runtime_latency, model, api, "TF1").observe(seconds * _MICROSECONDS)
 
 
 def warmup(path: str, code: str, seconds: float) -> None:
@@ -111,8 +113,8 @@ def examples(model: str, count: int) -> None:
 
 def batch(model: str, size: int, padding: int) -> None:
     """Records a batch that ran: its rows with padding, and the padding."""
-    _batch_size.labels(model).observe(size)
-    _padding_size.labels(model).observe(padding)
+    _child(_batch_size, model).observe(size)
+    _child(_padding_size, model).observe(padding)
 
 
 def queued(seconds: float) -> None:
@@ -122,7 +124,13 @@ def queued(seconds: float) -> None:
 
 def queue_depth(model: str, batches: int) -> None:
     """Records the length of a model's queue."""
-    _queue_depth.labels(model).set(batches)
+    _child(_queue_depth, model).set(batches)
+
+
+@functools.cache
+def _child(metric: prometheus_client.metrics.MetricWrapperBase, *labels: str) -> Any:
+    """Looks a metric's child up once; `labels` checks and converts each label at every call."""
+    return metric.labels(*labels)
 
 
 def page() -> str:

@@ -47,6 +47,8 @@ def check_inputs(signature: meta_graph_pb2.SignatureDef, inputs: Mapping[str, np
 def check_names(signature: meta_graph_pb2.SignatureDef, sent: Iterable[str]) -> None:
     """Refuses a wrong set of inputs, saying which were sent needlessly and which are missing."""
     sent_names, known = set(sent), set(signature.inputs)
+    if sent_names == known:
+        return
     extra, missing = sorted(sent_names - known), sorted(known - sent_names - set(signature.defaults))
     if not extra and not missing:
         return

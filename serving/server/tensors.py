@@ -36,16 +36,20 @@ _TYPED_FIELDS = {
     types_pb2.DT_UINT64: "uint64_val",
 }
 # Packed fields of fixed width can be appended as raw bytes, which spares one Python object per value.
-_RAW_FIELDS = {
-    types_pb2.DT_FLOAT: ("float_val", "<f4"),
-    types_pb2.DT_DOUBLE: ("double_val", "<f8"),
-    types_pb2.DT_COMPLEX64: ("scomplex_val", "<c8"),
-    types_pb2.DT_COMPLEX128: ("dcomplex_val", "<c16"),
+_FIXED_WIDTH = {
+    types_pb2.DT_FLOAT: "<f4",
+    types_pb2.DT_DOUBLE: "<f8",
+    types_pb2.DT_COMPLEX64: "<c8",
+    types_pb2.DT_COMPLEX128: "<c16",
 }
+# So can the varints of bytes, which whole-array arithmetic makes.
+_BYTE_TYPES = (types_pb2.DT_UINT8, types_pb2.DT_QUINT8, types_pb2.DT_BOOL)
 _LENGTH_DELIMITED = 2
 _RAW_TAGS = {
-    dtype: bytes([tensor_pb2.TensorProto.DESCRIPTOR.fields_by_name[field].number << 3 | _LENGTH_DELIMITED])
-    for dtype, (field, _) in _RAW_FIELDS.items()
+    dtype: bytes(
+        [tensor_pb2.TensorProto.DESCRIPTOR.fields_by_name[_TYPED_FIELDS[dtype]].number << 3 | _LENGTH_DELIMITED]
+    )
+    for dtype in (*_FIXED_WIDTH, *_BYTE_TYPES)
 }
 
 
@@ -94,14 +98,15 @@ def to_numpy(proto: tensor_pb2.TensorProto, name: str) -> np.ndarray:
         raise _parse_error(name, f"its dtype {type_name(proto.dtype)} is not one that a request can carry")
     shape = _shape(proto, name)
     count = math.prod(shape)
-    if proto.tensor_content and proto.dtype != types_pb2.DT_STRING:
-        if len(proto.tensor_content) != count * dtype.itemsize:
+    content = proto.tensor_content  # Each access copies it.
+    if content and proto.dtype != types_pb2.DT_STRING:
+        if len(content) != count * dtype.itemsize:
             raise _parse_error(
                 name,
                 f"shape {shape_string(shape)} of {type_name(proto.dtype)} takes {count * dtype.itemsize} bytes, "
-                f"tensor_content has {len(proto.tensor_content)}",
+                f"tensor_content has {len(content)}",
             )
-        return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
+        return np.frombuffer(content, dtype).reshape(shape)
     return _fill(_typed_values(proto, dtype), count, dtype, name).reshape(shape)
 
 
@@ -124,14 +129,28 @@ def from_numpy(array: np.ndarray, dtype: int, proto: tensor_pb2.TensorProto, as_
         )
     elif as_content:
         proto.tensor_content = array.tobytes()
-    elif dtype in _RAW_FIELDS:
-        raw = np.ascontiguousarray(array, _RAW_FIELDS[dtype][1]).tobytes()
-        if raw:
-            proto.MergeFromString(_RAW_TAGS[dtype] + _varint(len(raw)) + raw)
+    elif dtype in _FIXED_WIDTH:
+        _append_packed(proto, np.ascontiguousarray(array, _FIXED_WIDTH[dtype]).tobytes())
+    elif dtype in _BYTE_TYPES:
+        _append_packed(proto, _byte_varints(np.ravel(array).view(np.uint8)))
     else:
         flat = np.ravel(array)
         values = flat.view(np.uint16) if dtype in _HALF_TYPES else flat
         getattr(proto, _TYPED_FIELDS[dtype]).extend(values.tolist())
+
+
+def _append_packed(proto: tensor_pb2.TensorProto, raw: bytes) -> None:
+    if raw:
+        proto.MergeFromString(_RAW_TAGS[proto.dtype] + _varint(len(raw)) + raw)
+
+
+def _byte_varints(values: np.ndarray) -> bytes:
+    """Writes uint8 values as varints: one byte each, from 128 on a second one of 1."""
+    large = values > 127
+    if not large.any():
+        return values.tobytes()
+    pairs = np.stack([values, large.view(np.uint8)], 1)
+    return pairs[np.stack([np.ones_like(large), large], 1)].tobytes()
 
 
 def _varint(value: int) -> bytes:
