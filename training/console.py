@@ -16,4 +16,6 @@ def only_ours() -> None:
 
 
 def _is_ours_or_warning(record: standard_logging.LogRecord) -> bool:
+    if record.module == "lite":  # the converter's advice on how it is called, at every conversion
+        return False
     return record.levelno >= standard_logging.WARNING or record.pathname.startswith(OURS)
