@@ -17,14 +17,14 @@ def quantize_post_training(
     representative_data: Any,
     *,
     ranges: str = "extremes",
-    equalization: bool = True,
+    equalization: bool = False,
     bias_correction: bool = True,
 ) -> keras.Model:
     """Quantizes a trained float model to 8 bits without training.
 
     Kernels get a scale per channel; the ranges of activations are measured on pictures. It is the path of a
-    quantization-aware model (km.quantize_aware, km.calibrate, km.fold_batch_norm) with two steps around it: channels
-    are equalized before, biases corrected after.
+    quantization-aware model (km.quantize_aware, km.calibrate, km.fold_batch_norm) with a step on either side: channels
+    can be equalized before, and biases are corrected after.
 
     Args:
         model: Functional or Sequential float model of the zoo's layers. It is left as it is.
@@ -32,8 +32,10 @@ def quantize_post_training(
             or uint8, an array, a `tf.data.Dataset` or an iterable of pictures or batches.
         ranges: How ranges follow from the values seen, as in `km.calibrate`: "extremes", which ReLU6 keeps from
             straying, or for networks with outliers "percentile", "squared_error" or "average".
-        equalization: Whether channels that use little of their tensor's range are scaled up to it first.
-        bias_correction: Whether biases make up for the mean error of each channel that rounding leaves.
+        equalization: Whether channels that use little of their tensor's range are scaled up to it first. Where kernels
+            had one scale it was needed; with one per channel MobileNetV1 0.25 gained nothing measurable.
+        bias_correction: Whether biases make up for the mean error of each channel that rounding leaves. It is what
+            brought MobileNetV1 0.25 from 47 back to 50 %.
 
     Returns:
         The inference model with rounded kernels and fixed ranges, as `km.fold_batch_norm` returns it for a
