@@ -21,6 +21,7 @@ def test_programs_start_without_tensorflows_noise():
     assert quiet.stderr == ""
 
 
+@pytest.mark.slow
 def test_errors_behind_the_import_are_still_seen():
     process = run("import sys; from keras_mobilenet import quiet; quiet.import_tensorflow(); sys.stderr.write('seen')")
     assert process.stderr == "seen"

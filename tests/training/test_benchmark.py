@@ -24,6 +24,7 @@ def test_seconds_between_ends():
     assert contestant.differences([1.0, 1.5, 4.0]) == [0.5, 2.5]
 
 
+@pytest.mark.slow
 def test_a_contestant_that_fails_says_why():
     with pytest.raises(RuntimeError, match="nobody"), contestant.Process("ours", "nobody"):
         pass

@@ -131,6 +131,7 @@ def test_files_and_clones(tmp_path):
         np.testing.assert_array_equal(constraint.mask, pruned.get_layer("stem").kernel_constraint.mask)
 
 
+@pytest.mark.slow
 def test_loading_a_pruned_file_does_not_import_tfmot(tmp_path):
     km.prune(network(), km.ConstantSparsity(0.5, **NOW)).save(tmp_path / "pruned.keras")
     code = (

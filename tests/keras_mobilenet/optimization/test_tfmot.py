@@ -57,6 +57,7 @@ def test_quantizing_leaves_tf_keras_and_the_environment(first):
     assert result.returncode == 0, result.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_a_later_import_by_the_user_changes_nothing():
     result = run(
         "import tensorflow; environment = dict(os.environ)"
@@ -67,6 +68,7 @@ def test_a_later_import_by_the_user_changes_nothing():
     assert result.returncode == 0, result.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_what_the_user_set_stays():
     result = run(
         """
@@ -79,6 +81,7 @@ def test_what_the_user_set_stays():
     assert result.returncode == 0, result.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_missing_library_names_the_extra():
     result = run("import sys; sys.modules['tensorflow_model_optimization'] = None" + QUANTIZE)
     assert result.returncode != 0
