@@ -18,12 +18,12 @@ from training.recipe import Recipe
 RECIPE = Recipe(alpha=0.35, image_size=32, freeze_batch_norm=True, weight_decay=1e-3, ema=0.5)
 
 
-def prepared(kind: str) -> keras.Model:
+def prepared(kind: str, images: np.ndarray) -> keras.Model:
     keras.utils.set_random_seed(0)
     model = network.build(RECIPE, 10)
     if kind == "prune":
         return km.prune(model, km.PolynomialDecay(0.0, 0.5, 0, 3, frequency=1))
-    return km.quantize_aware(model, freeze_after=0) if kind == "quantize" else model
+    return km.quantize_aware(model, images, freeze_after=0) if kind == "quantize" else model
 
 
 def train(kind: str, strategy: tf.distribute.Strategy) -> tuple[list[np.ndarray], np.ndarray]:
@@ -31,7 +31,7 @@ def train(kind: str, strategy: tf.distribute.Strategy) -> tuple[list[np.ndarray]
     images = generator.uniform(-1, 1, (8, 32, 32, 3)).astype(np.float32)
     labels = np.arange(8)
     with strategy.scope():
-        model = prepared(kind)
+        model = prepared(kind, images)
         optimizer = optimizers.build(RECIPE, model, learning_rate=0.01, steps=10, steps_per_epoch=5)
     trainer = Trainer(model, optimizer, losses.cross_entropy(10), strategy)
     size = 8 // strategy.num_replicas_in_sync

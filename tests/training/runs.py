@@ -23,6 +23,8 @@ TINY = (
     "--prune_epochs=1",
     "--quantize_epochs=1",
 )
+# Enough to learn something: at 32 pixels the last map is a single one, and 8 bits have nothing to represent.
+LEARNS = ("--recipe=digits", "--epochs=6", "--warmup_epochs=1", "--prune_epochs=1", "--quantize_epochs=1")
 
 
 def start(output_dir: Path, *flags: str, **environment: str) -> subprocess.Popen:

@@ -73,7 +73,7 @@ def test_two_workers_train_as_one_and_a_lost_one_may_come_back(tmp_path, ports):
 def test_all_stages_train_on_two_workers(tmp_path, ports):
     """With batch norm that trains, dropout, pruning and quantization: `check_equal` ends a run whose workers differ."""
     output_dir = tmp_path / "run"
-    flags = (*runs.TINY, "--stages=float,prune,quantize", "--epochs=1", "--ema=0.9", "--dropout=0.2")
+    flags = (*runs.LEARNS, "--stages=float,prune,quantize", "--ema=0.5", "--dropout=0.1")
     processes = _start(output_dir, ports, *flags)
     try:
         for process in processes:
@@ -81,6 +81,6 @@ def test_all_stages_train_on_two_workers(tmp_path, ports):
     finally:
         for process in processes:
             process.kill()
-    assert [len(history.read(output_dir / stage)) for stage in ("float", "prune", "quantize")] == [1, 1, 1]
+    assert [len(history.read(output_dir / stage)) for stage in ("float", "prune", "quantize")] == [6, 1, 1]
     pruned = runs.weights(output_dir, "prune")
     assert 0.45 < np.mean(pruned[next(name for name in pruned if name.endswith("block_6_expand/kernel"))] == 0) < 0.55

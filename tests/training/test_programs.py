@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     output_dir = tmp_path_factory.mktemp("programs") / "run"
-    runs.finish(runs.start(output_dir, *runs.TINY, "--stages=float,prune,quantize", "--prune_ramp=1"), output_dir)
+    runs.finish(runs.start(output_dir, *runs.LEARNS, "--stages=float,prune,quantize", "--prune_ramp=1"), output_dir)
     return output_dir
 
 
@@ -64,7 +64,7 @@ def test_the_log_holds_only_our_lines(run):
 
 def test_the_same_command_again_does_nothing(run):
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
-    runs.finish(runs.start(run, *runs.TINY, "--stages=float,prune,quantize", "--prune_ramp=1"), run)
+    runs.finish(runs.start(run, *runs.LEARNS, "--stages=float,prune,quantize", "--prune_ramp=1"), run)
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()} == before
 
 
