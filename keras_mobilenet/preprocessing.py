@@ -142,7 +142,7 @@ def decode_and_resize(contents: Any, size: tuple[int, int]) -> "tf.Tensor":
     return tf.map_fn(
         lambda one: resize(decode_image(one), (height, width)),
         contents,
-        parallel_iterations=_PICTURES_AT_ONCE,
+        parallel_iterations=None if tf.executing_eagerly() else _PICTURES_AT_ONCE,  # eagerly it would only warn
         fn_output_signature=tf.TensorSpec((height, width, 3), tf.float32),
     )
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from training.benchmark.contestant import Process
+from training.spread import quartiles
 
 PEER = {"TF_USE_LEGACY_KERAS": "1"}
 CONTESTANTS = {
@@ -120,15 +121,8 @@ def _with(process: Process, flags: Sequence[str]) -> Process:
 def _result(row: Row, seconds: Mapping[str, Sequence[float]]) -> Result:
     ours, other = statistics.median(seconds[row.ours]), statistics.median(seconds[row.other])
     return Result(
-        row.title, ours, _spread(seconds[row.ours]), other, _spread(seconds[row.other]), ours / other, row.most
+        row.title, ours, quartiles(seconds[row.ours]), other, quartiles(seconds[row.other]), ours / other, row.most
     )
-
-
-def _spread(values: Sequence[float]) -> tuple[float, float]:
-    if len(values) < 2:
-        return values[0], values[0]
-    first, _, third = statistics.quantiles(values, n=4, method="inclusive")
-    return first, third
 
 
 def table(results: Mapping[str, Result]) -> str:

@@ -1,0 +1,1 @@
+"""What 8 bits cost and bring."""
