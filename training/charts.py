@@ -14,24 +14,26 @@ from matplotlib.figure import Figure
 ROW_INCHES = 0.17  # of a bar with its name
 
 
-def curves(stages: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    """Loss and accuracy over the epochs of all stages, one behind the other.
+def curves(stages: Mapping[str, Sequence[Mapping[str, float]]], metric: str = "accuracy") -> str:
+    """Loss and a task's figure over the epochs of all stages, one behind the other.
 
     Args:
         stages: Stage -> rows of its history.
+        metric: Name of the figure in validation; in training, where it is counted there, with `training_` before it.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
     before = 0
     for stage, rows in stages.items():
         epochs = [before + row["epoch"] for row in rows]
         left.plot(epochs, [row["loss"] for row in rows], marker=".", label=stage)
-        lines = right.plot(epochs, [row["training_accuracy"] for row in rows], linestyle=":", marker=".")
-        if rows and "accuracy" in rows[0]:
-            color = lines[0].get_color()
-            right.plot(epochs, [row["accuracy"] for row in rows], marker=".", color=color, label=f"{stage}, validation")
+        color = left.lines[-1].get_color()
+        if rows and f"training_{metric}" in rows[0]:
+            right.plot(epochs, [row[f"training_{metric}"] for row in rows], linestyle=":", marker=".", color=color)
+        if rows and metric in rows[0]:
+            right.plot(epochs, [row[metric] for row in rows], marker=".", color=color, label=f"{stage}, validation")
         before += len(rows)
     left.set(xlabel="epoch", ylabel="training loss")
-    right.set(xlabel="epoch", ylabel="accuracy (dotted: training)")
+    right.set(xlabel="epoch", ylabel=f"{metric} (dotted: training)")
     for axes in (left, right):
         if axes.get_legend_handles_labels()[0]:
             axes.legend()

@@ -11,8 +11,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from training import data
-
 
 @dataclass(frozen=True)
 class Cluster:
@@ -33,16 +31,17 @@ class Cluster:
         """Whether this is the process whose files count."""
         return self.worker == 0
 
-    def distribute(self, split: data.Split, config: data.Input, first_step: int) -> tf.data.Dataset:
-        """Training batches from a step on, each replica's part of the global batch."""
+    def distribute(self, batches: Callable[..., tf.data.Dataset], batch_size: int) -> tf.data.Dataset:
+        """Training batches, each replica's part of the global batch.
+
+        Args:
+            batches: `batches(num_workers=..., worker=...)` gives a process's part of each global batch.
+            batch_size: Of the global batch.
+        """
 
         def pipeline(context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
-            batches = data.batches(
-                split, config, training=True, start_step=first_step, num_workers=self.workers, worker=self.worker
-            )
-            if context is None:
-                return batches
-            return batches.rebatch(context.get_per_replica_batch_size(config.batch_size))
+            own = batches(num_workers=self.workers, worker=self.worker)
+            return own if context is None else own.rebatch(context.get_per_replica_batch_size(batch_size))
 
         if self.strategy.num_replicas_in_sync == 1:
             return pipeline()

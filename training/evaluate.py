@@ -12,18 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import app, flags, logging
+from absl import app, flags
 
 from keras_mobilenet.runtime import Predictor
-from training import console, data, evaluation, results
-
-SHOWN_CLASSES = 12  # a confusion matrix of more does not fit on a terminal
+from training import console, data, evaluation, recipe, results, tasks
 
 _ARTIFACT = flags.DEFINE_string(
     "artifact", None, ".keras or .tflite file, SavedModel, or folder of its versions.", required=True
 )
 _DEVICE = flags.DEFINE_string("device", "cpu", "cpu, or for a compiled .tflite file edgetpu, usb:0, pci:0, ...")
 _THREADS = flags.DEFINE_integer("threads", 2, "CPU threads of a .tflite file.", lower_bound=1)
+_TASK = flags.DEFINE_enum("task", recipe.TASKS[0], recipe.TASKS, "What the model was trained for.")
 _DATASET = flags.DEFINE_string("dataset", "digits", "digits, folder, tfrecord, or a tensorflow-datasets data set.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the pictures.")
 _SPLIT = flags.DEFINE_string("split", None, "train, validation or test; default test, or validation without one.")
@@ -35,15 +34,15 @@ _MAX_BAD_SHARE = flags.DEFINE_float("max_bad_share", 0.01, "Share of pictures th
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", None, "Pixels, for a model whose input size is open.", lower_bound=1)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Pictures in a call.", lower_bound=1)
 _CROP = flags.DEFINE_float("evaluation_crop", 0.875, "Side of the centre crop, 224/256 as published; 0 resizes.")
-_JSON = flags.DEFINE_string("json", None, "File for the figures and the confusion matrix; - for standard output.")
-_CONFUSION = flags.DEFINE_string("confusion", None, "CSV file for the confusion matrix.")
+_JSON = flags.DEFINE_string("json", None, "File for the figures and what the task adds; - for standard output.")
+_CONFUSION = flags.DEFINE_string("confusion", None, "classification: CSV file for the confusion matrix.")
 
 
 def open_split() -> data.Split:
     """The pictures of the flags, without those that can't be read."""
     split = _SPLIT.value or "test"
     patterns = {split: _FILES.value} if _FILES.value else None
-    source = data.load(
+    source = tasks.get(_TASK.value).load(
         _DATASET.value,
         _DATA_DIR.value,
         patterns=patterns,
@@ -56,7 +55,7 @@ def open_split() -> data.Split:
     return data.verify(source[split], _MAX_BAD_SHARE.value)[0]
 
 
-def evaluate() -> tuple[dict[str, Any], evaluation.Evaluation, data.Split]:
+def evaluate() -> tuple[dict[str, Any], tasks.Said, data.Split]:
     """Figures of the model and the data of the flags."""
     predictor = Predictor(_ARTIFACT.value, device=_DEVICE.value, threads=_THREADS.value)
     size = evaluation.image_size(predictor)
@@ -66,10 +65,11 @@ def evaluate() -> tuple[dict[str, Any], evaluation.Evaluation, data.Split]:
         size = (_IMAGE_SIZE.value, _IMAGE_SIZE.value)
     split = open_split()
     config = data.Input(size, min(_BATCH_SIZE.value, split.count), evaluation_crop=_CROP.value or None)
-    said = evaluation.evaluate(predictor, split, config, progress=True)
+    said = tasks.get(_TASK.value).measure(predictor, split, config, progress=True)
     facts = {
         "artifact": str(predictor.path),
         "kind": predictor.kind.value,
+        "task": _TASK.value,
         "dataset": _DATASET.value,
         "split": split.name,
         "image_size": list(size),
@@ -79,20 +79,6 @@ def evaluate() -> tuple[dict[str, Any], evaluation.Evaluation, data.Split]:
         "machine": results.machine(),
     }
     return facts | said.figures(), said, split
-
-
-def confusion_table(matrix: np.ndarray, names: tuple[str, ...]) -> str:
-    """A confusion matrix for a terminal: a row for each class, a column for each answer."""
-    cells = [["", *(str(number) for number in range(len(names)))]]
-    cells += [
-        [f"{number} {name}", *map(str, row)] for number, (name, row) in enumerate(zip(names, matrix, strict=True))
-    ]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    first, *others = widths
-    return "\n".join(
-        "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], others, strict=True))])
-        for row in cells
-    )
 
 
 def write_confusion(path: Path, matrix: np.ndarray, names: tuple[str, ...]) -> None:
@@ -107,25 +93,23 @@ def main(argv: list[str]) -> None:
     """Measures and prints."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {argv[1:]}")
+    if _CONFUSION.value and _TASK.value != "classification":
+        raise app.UsageError(f"--task={_TASK.value} has no confusion matrix: leave --confusion out")
     console.only_ours()
     try:
         figures, said, split = evaluate()
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
-    if _CONFUSION.value:
+    if _CONFUSION.value and isinstance(said, evaluation.Evaluation):
         write_confusion(Path(_CONFUSION.value), said.confusion, split.class_names)
-    content = json.dumps(figures | {"classes": split.class_names, "confusion": said.confusion.tolist()}, indent=2)
+    content = json.dumps(figures | {"classes": split.class_names} | said.details(), indent=2)
     if _JSON.value == "-":
         print(content)
         return
     if _JSON.value:
         Path(_JSON.value).write_text(content + "\n")
     print(f"{figures['artifact']} ({figures['kind']}) on {figures['pictures']} pictures of {split.name}")
-    print(f"top-1 {said.accuracy:.2%}, top-5 {said.top_5:.2%}, {figures['images_per_second']:.1f} images/s")
-    if len(split.class_names) <= SHOWN_CLASSES:
-        print(confusion_table(said.confusion, split.class_names))
-    elif not _CONFUSION.value:
-        logging.info("The confusion matrix of %d classes goes to --confusion=FILE.csv.", len(split.class_names))
+    print(said.summary(split.class_names))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""A stored model on the pictures of a split, whatever it is stored as."""
+"""A stored classifier on the pictures of a split, whatever it is stored as; sizes and latencies of any model."""
 
 import gzip
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tqdm
@@ -12,6 +14,8 @@ import tqdm
 from keras_mobilenet.runtime import Predictor
 from training import data
 from training.metrics import rank
+
+SHOWN_CLASSES = 12  # a confusion matrix of more does not fit on a terminal
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,29 @@ class Evaluation:
             "images_per_second": len(self.labels) / self.seconds,
         }
 
+    def keep(self, path: Path) -> None:
+        """Keeps label, class and their probabilities; not all scores, which would be 200 MB for ImageNet."""
+        probabilities, all_pictures = self.probabilities(), np.arange(len(self.labels))
+        np.savez_compressed(
+            path,
+            labels=self.labels,
+            predicted=self.predicted,
+            probability=probabilities[all_pictures, self.labels].astype(np.float32),
+            highest=probabilities[all_pictures, self.predicted].astype(np.float32),
+        )
+
+    def details(self) -> dict[str, Any]:
+        """The confusion matrix."""
+        return {"confusion": self.confusion.tolist()}
+
+    def summary(self, names: Sequence[str]) -> str:
+        """Accuracies and speed, and the confusion matrix where it fits on a terminal."""
+        figures = self.figures()
+        line = f"top-1 {self.accuracy:.2%}, top-5 {self.top_5:.2%}, {figures['images_per_second']:.1f} images/s"
+        if len(names) > SHOWN_CLASSES:
+            return f"{line}\nThe confusion matrix of {len(names)} classes goes to --confusion=FILE.csv."
+        return f"{line}\n{confusion_table(self.confusion, names)}"
+
 
 def image_size(predictor: Predictor) -> tuple[int, int] | None:
     """Height and width in pixels that a model reads; None where they are open.
@@ -122,6 +149,20 @@ def _scores(predictor: Predictor, outputs: dict[str, np.ndarray], classes: int) 
             "classes, or no classifier."
         )
     return next(iter(fitting.values()))
+
+
+def confusion_table(matrix: np.ndarray, names: Sequence[str]) -> str:
+    """A confusion matrix for a terminal: a row for each class, a column for each answer."""
+    cells = [["", *(str(number) for number in range(len(names)))]]
+    cells += [
+        [f"{number} {name}", *map(str, row)] for number, (name, row) in enumerate(zip(names, matrix, strict=True))
+    ]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    first, *others = widths
+    return "\n".join(
+        "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], others, strict=True))])
+        for row in cells
+    )
 
 
 def latency(predictor: Predictor, size: tuple[int, int], runs: int = 50) -> float:

@@ -6,7 +6,7 @@ own: a `tf.function` under `strategy.run`.
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,11 @@ import tensorflow as tf
 
 from training.checkpoints import Checkpoints
 from training.history import History
-from training.losses import Loss
-from training.metrics import Predict
+from training.losses import Count, Loss
+from training.metrics import Evaluate
 from training.progress import Progress
 
 Batches = Callable[[int], tf.data.Dataset]  # first step -> per-replica batches from there on
-Evaluate = Callable[[Predict], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,8 @@ class Plan:
         steps_per_epoch: Steps in each.
         batch_size: Pictures in a step, over all replicas.
         checkpoint_seconds: Seconds between two checkpoints; an epoch's end is always kept.
-        early_stop: Epochs without a better `accuracy` in validation before training stops; 0 for never.
+        early_stop: Epochs without a better `metric` in validation before training stops; 0 for never.
+        metric: The figure that early stopping looks at.
     """
 
     epochs: int
@@ -41,6 +41,7 @@ class Plan:
     batch_size: int
     checkpoint_seconds: float = 60.0
     early_stop: int = 0
+    metric: str = "accuracy"
 
 
 class Trainer:
@@ -51,9 +52,11 @@ class Trainer:
         optimizer: Built under `strategy`.
         loss: Loss of each picture.
         strategy: Devices; by default this process's one.
+        counts: What is summed up beside the loss, by name.
 
     Attributes:
-        step: `step(images, labels)` on a global batch: float32 [2], the sums of its losses and of its hits.
+        figures: Names of what is summed up: `loss`, then those of `counts`.
+        step: `step(images, labels)` on a global batch: float32 [figures], the sums over its pictures.
     """
 
     def __init__(
@@ -62,11 +65,14 @@ class Trainer:
         optimizer: keras.Optimizer,
         loss: Loss,
         strategy: tf.distribute.Strategy | None = None,
+        counts: Mapping[str, Count] | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
         self.strategy = strategy or tf.distribute.get_strategy()
         self._loss = loss
+        self._counts = dict(counts or {})
+        self.figures = ("loss", *self._counts)
         # Nothing here branches on a tensor in Python: without AutoGraph the graph is built sooner.
         self.step = tf.function(self._step, autograph=False)
         # One graph for every batch size: the last batch of an evaluation is smaller than the others.
@@ -102,11 +108,11 @@ class Trainer:
         sums = self.strategy.run(self._replica_step, args=(images, labels))
         return self.strategy.reduce(tf.distribute.ReduceOp.SUM, sums, axis=None)
 
-    def _replica_step(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    def _replica_step(self, images: tf.Tensor, labels: Any) -> tf.Tensor:
         replicas = self.strategy.num_replicas_in_sync
         with tf.GradientTape() as tape:
-            logits = self.model(images, training=True)
-            losses = self._loss(images, labels, logits)
+            outputs = self.model(images, training=True)
+            losses = self._loss(images, labels, outputs)
             # The optimizer adds up the replicas' gradients.
             mean = tf.reduce_mean(losses) / replicas
             for regularization in self.model.losses:
@@ -114,7 +120,7 @@ class Trainer:
             scaled = self.optimizer.scale_loss(mean)
         variables = self.model.trainable_variables
         self.optimizer.apply(tape.gradient(scaled, variables), variables)
-        return tf.stack([tf.reduce_sum(losses), _hits(labels, logits)])
+        return tf.stack([tf.reduce_sum(losses), *(count(labels, outputs) for count in self._counts.values())])
 
     def train(
         self,
@@ -146,12 +152,12 @@ class Trainer:
         data = iter(batches(done)) if epochs else iter(())
         started = time.monotonic() - before
         for epoch in epochs:
-            if plan.early_stop and history.epochs_without_gain("accuracy") >= plan.early_stop:
+            if plan.early_stop and history.epochs_without_gain(plan.metric) >= plan.early_stop:
                 break
             name = f"{label} {epoch + 1}/{plan.epochs}".lstrip()
             sums = self._epoch(data, plan, checkpoints, done, sums, started, name, quiet)
             done = (epoch + 1) * plan.steps_per_epoch
-            row = {"epoch": epoch + 1, "step": done} | _means(sums, plan.steps_per_epoch * plan.batch_size)
+            row = {"epoch": epoch + 1, "step": done} | self._means(sums, plan.steps_per_epoch * plan.batch_size)
             row["learning_rate"] = float(self.optimizer.learning_rate)
             self.synchronize()
             if evaluate is not None:
@@ -181,12 +187,12 @@ class Trainer:
         with Progress(label, plan.steps_per_epoch, plan.batch_size, first, quiet) as bar:
             for position in range(first + 1, plan.steps_per_epoch + 1):
                 total += self.step(*next(data))
-                bar.step(lambda total=total, pictures=position * plan.batch_size: _means(total.numpy(), pictures))
+                bar.step(lambda total=total, pictures=position * plan.batch_size: self._means(total.numpy(), pictures))
                 late = time.monotonic() - saved > plan.checkpoint_seconds
                 if late and position < plan.steps_per_epoch:
                     checkpoints.save(done - first + position, total, time.monotonic() - started)
                     saved = time.monotonic()
-            bar.close(_means(total.numpy(), plan.steps_per_epoch * plan.batch_size))
+            bar.close(self._means(total.numpy(), plan.steps_per_epoch * plan.batch_size))
         return total.numpy()
 
     def synchronize(self) -> None:
@@ -237,11 +243,5 @@ class Trainer:
         """The optimizer that keeps the average: the one inside a LossScaleOptimizer."""
         return getattr(self.optimizer, "inner_optimizer", self.optimizer)
 
-
-def _means(sums: np.ndarray, pictures: int) -> dict[str, float]:
-    return {"loss": float(sums[0]) / pictures, "training_accuracy": float(sums[1]) / pictures}
-
-
-def _hits(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    target = labels if labels.shape.rank == 1 else tf.argmax(labels, axis=-1)
-    return tf.reduce_sum(tf.cast(tf.argmax(logits, axis=-1) == tf.cast(target, tf.int64), tf.float32))
+    def _means(self, sums: np.ndarray, pictures: int) -> dict[str, float]:
+        return {name: float(value) / pictures for name, value in zip(self.figures, sums, strict=True)}

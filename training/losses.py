@@ -1,11 +1,13 @@
-"""Losses of classification, on logits."""
+"""Losses of classification, on logits, and what is counted beside them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-Loss = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]  # images [N, ...], labels, logits -> [N]
+Loss = Callable[[tf.Tensor, Any, Any], tf.Tensor]  # images [N, ...], labels, outputs (any structure) -> [N]
+Count = Callable[[Any, Any], tf.Tensor]  # labels, outputs -> a sum over the batch
 
 
 def cross_entropy(classes: int, label_smoothing: float = 0.0) -> Loss:
@@ -52,3 +54,14 @@ def distillation(loss: Loss, teacher: keras.Model, weight: float, temperature: f
         return (1 - weight) * loss(images, labels, logits) + weight * temperature**2 * divergence
 
     return combined
+
+
+def hits(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """How many pictures' right class has the highest logit, float32 scalar.
+
+    Args:
+        labels: int64 [N], or float32 [N, classes], whose highest is the right one.
+        logits: [N, classes].
+    """
+    target = labels if labels.shape.rank == 1 else tf.argmax(labels, axis=-1)
+    return tf.reduce_sum(tf.cast(tf.argmax(logits, axis=-1) == tf.cast(target, tf.int64), tf.float32))

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-Predict = Callable[[tf.Tensor], Any]  # float images [N, H, W, 3] in [-1, 1] -> scores [N, classes]
+Predict = Callable[[tf.Tensor], Any]  # float images [N, H, W, 3] in [-1, 1] -> the model's outputs
+Evaluate = Callable[[Predict], dict[str, float]]  # figures of a model on some pictures
 
 
 def evaluate(
@@ -17,7 +18,7 @@ def evaluate(
     """Top-1 and top-5 accuracy.
 
     Args:
-        predict: The model; any scores that rise with the probability.
+        predict: The model; its outputs are scores [N, classes] that rise with the probability.
         batches: Images, and labels int64 [N].
         total: Adds up the counts of all processes that share the pictures; by default this one has them all.
 

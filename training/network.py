@@ -1,52 +1,32 @@
-"""The network that a recipe names, and models from files."""
+"""The networks by name, and models from files."""
 
-import dataclasses
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 
 import keras_mobilenet as km
-from training.recipe import Recipe
+
+BUILDERS = {"mobilenet_v1": km.MobileNetV1, "mobilenet_v2": km.MobileNetV2}
 
 
-def build(recipe: Recipe, classes: int) -> keras.Model:
-    """Builds the network with logits for `classes`.
-
-    Args:
-        recipe: Network, width multiplier, size, starting weights.
-        classes: Number of classes; a classifier of another number in the weights file is left out.
-
-    Returns:
-        Float images [N, size, size, 3] in [-1, 1] -> logits [N, classes].
-    """
-    builder = {"mobilenet_v1": km.MobileNetV1, "mobilenet_v2": km.MobileNetV2}[recipe.model]
-    shape = (recipe.image_size, recipe.image_size, 3)
-    published = recipe.weights == "imagenet"
-    model = builder(
-        shape,
-        alpha=recipe.alpha,
-        weights=None if published else recipe.weights,
-        classes=classes,
-        classifier_activation=None,
-        dropout=recipe.dropout,
-        batch_norm_momentum=recipe.batch_norm_momentum,
-    )
-    if published:
-        backbone = builder(shape, alpha=recipe.alpha, weights="imagenet", include_top=False)
-        for layer in backbone.layers:
-            if layer.weights:
-                model.get_layer(layer.name).set_weights(layer.get_weights())
+def freeze_batch_norm(model: keras.Model) -> None:
+    """Lets every batch norm keep its statistics, scale and offset."""
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = not recipe.freeze_batch_norm
-    return model
+            layer.trainable = False
 
 
-def in_float32(model: keras.Model, recipe: Recipe, classes: int) -> keras.Model:
-    """A network of `build` that was trained under a mixed policy, as the later stages and exports take it."""
+def in_float32(model: keras.Model, build: Callable[[], keras.Model]) -> keras.Model:
+    """A network that was trained under a mixed policy, as the later stages and exports take it.
+
+    Args:
+        model: The network.
+        build: Builds the same one again.
+    """
     keras.config.set_dtype_policy("float32")
-    result = build(dataclasses.replace(recipe, weights=None), classes)
+    result = build()
     result.set_weights(model.get_weights())
     return result
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from training import data
+from training import data, tasks
 from training.recipe import Recipe
 
 
@@ -22,9 +22,9 @@ class Pictures:
     test: data.Split
 
     @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return len(self.train.class_names)
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.train.class_names
 
 
 def open_splits(recipe: Recipe, output_dir: Path, worker: int = 0) -> Pictures:
@@ -39,7 +39,7 @@ def open_splits(recipe: Recipe, output_dir: Path, worker: int = 0) -> Pictures:
         ValueError: There is nothing to evaluate on, too much is unreadable, or the flags don't fit the data set.
     """
     patterns = {"train": recipe.train_files, "validation": recipe.validation_files, "test": recipe.test_files}
-    source = data.load(
+    source = tasks.get(recipe.task).load(
         recipe.dataset,
         recipe.data_dir,
         patterns={split: pattern for split, pattern in patterns.items() if pattern} or None,

@@ -6,6 +6,7 @@ import pkgutil
 from dataclasses import dataclass, field
 from typing import Any
 
+TASKS = ("classification",)
 STAGES = ("float", "prune", "quantize")
 
 
@@ -17,6 +18,8 @@ def _field(default: Any, help_text: str, choices: tuple[str, ...] | None = None)
 @dataclass(frozen=True)
 class Recipe:
     """One run of `training.train`, from data to exported version. Each field is a flag of the same name."""
+
+    task: str = _field("classification", "What the network is trained for.", TASKS)
 
     # The network.
     model: str = _field("mobilenet_v2", "Network.", ("mobilenet_v1", "mobilenet_v2"))
@@ -63,7 +66,7 @@ class Recipe:
     teacher: str | None = _field(None, "Keras file of a model to distil from.")
     distillation: float = _field(0.5, "Weight of the teacher's part of the loss, 0 to 1.")
     temperature: float = _field(2.0, "Temperature of distillation.")
-    early_stop: int = _field(0, "Stop after so many epochs without a better validation accuracy; 0 never.")
+    early_stop: int = _field(0, "Stop after so many epochs without a better figure in validation; 0 never.")
 
     # The stages after float training.
     stages: str = _field("float", "Comma list of float, prune, quantize, in this order.")

@@ -6,7 +6,6 @@ all it shows and needs no network.
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
@@ -14,11 +13,10 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from absl import app, flags
 
 import keras_mobilenet as km
-from training import charts, console, data, history, network, pictures, quantization_error, results, stages
+from training import charts, console, data, history, network, pictures, quantization_error, results, stages, tasks
 from training.recipe import Recipe
 
 FILE = "report.html"
@@ -57,13 +55,16 @@ def build(run: Path, worst: int = 24, measured_pictures: int = 64) -> str:
     known = {item.name for item in dataclasses.fields(Recipe)}
     recipe = Recipe(**{name: value for name, value in result["recipe"].items() if name in known})
     split = pictures.open_splits(recipe, run).test
+    task = tasks.get(recipe.task)
+    row, kept = _predictions(run, result)
+    first, *others = task.sections(row, kept, split, worst)
     sections = [
         _heading(result),
         ("Accuracy, size, speed", _figures(result)),
-        ("Curves", charts.curves({name: history.read(run / name) for name in recipe.stage_names})),
-        *_confusion(run, result, split),
+        ("Curves", charts.curves({name: history.read(run / name) for name in recipe.stage_names}, task.metric)),
+        first,
         *_layers(run, recipe, split, measured_pictures),
-        *_worst(run, result, split, worst),
+        *others,
     ]
     body = "\n".join(f"<h2>{escape(title)}</h2>\n{content}" for title, content in sections)
     name = escape(result["name"])
@@ -101,16 +102,6 @@ def _predictions(run: Path, result: Mapping[str, Any]) -> tuple[str, Mapping[str
         return row, dict(stored)
 
 
-def _confusion(run: Path, result: Mapping[str, Any], split: data.Split) -> Iterator[tuple[str, str]]:
-    row, said = _predictions(run, result)
-    classes = len(split.class_names)
-    matrix = np.bincount(said["labels"] * classes + said["predicted"], minlength=classes**2).reshape(classes, classes)
-    yield (
-        f"Confusion matrix ({row}, {len(said['labels']):,} test pictures)",
-        charts.confusion(matrix, split.class_names),
-    )
-
-
 def _layers(run: Path, recipe: Recipe, split: data.Split, count: int) -> Iterator[tuple[str, str]]:
     """Sparsity and quantization error, where the run pruned and quantized."""
     last = recipe.stage_names[-1]
@@ -120,36 +111,12 @@ def _layers(run: Path, recipe: Recipe, split: data.Split, count: int) -> Iterato
         yield f"Sparsity by layer ({last}; {found.sparsity:.1%} of all kernels)", charts.bars(values, "share of zeros")
     if "quantize" in recipe.stage_names:
         keras.backend.clear_session()
-        images = next(iter(data.batches(split, _first(recipe, split, count), training=False)))[0]
+        task = tasks.get(recipe.task)
+        config = dataclasses.replace(task.input_config(recipe), batch_size=min(count, split.count))
+        images = next(iter(task.batches(split, config, training=False)))[0]
         errors = quantization_error.by_layer(network.load(run / "quantize" / stages.MODEL_FILE), images)
         chart = charts.bars({error.layer: error.decibels for error in errors}, "signal over rounding noise, dB")
         yield f"Quantization error by layer ({len(images)} test pictures)", chart
-
-
-def _first(recipe: Recipe, split: data.Split, count: int) -> data.Input:
-    return dataclasses.replace(stages.input_config(recipe), batch_size=min(count, split.count))
-
-
-def _worst(run: Path, result: Mapping[str, Any], split: data.Split, count: int) -> Iterator[tuple[str, str]]:
-    """The wrong answers with the least probability for the right class."""
-    row, said = _predictions(run, result)
-    wrong = np.flatnonzero(said["labels"] != said["predicted"])
-    wrong = wrong[np.argsort(said["probability"][wrong], kind="stable")][:count]
-    figures = [
-        f"<figure>{charts.image(_thumbnail(split.read(int(index))[0]))}<figcaption>"
-        f"{escape(split.class_names[said['labels'][index]])} ({said['probability'][index]:.1%}), taken for "
-        f"{escape(split.class_names[said['predicted'][index]])} ({said['highest'][index]:.1%})<br>"
-        f"{escape(os.path.basename(split.where(int(index))))}</figcaption></figure>"
-        for index in wrong
-    ]
-    yield f"Worst pictures ({row})", "".join(figures) or "<p>No answer is wrong.</p>"
-
-
-def _thumbnail(contents: bytes, side: int = 144) -> bytes:
-    picture = km.decode_image(contents)
-    if max(picture.shape[:2]) > side:
-        picture = tf.image.resize(picture, (side, side), preserve_aspect_ratio=True, antialias=True)
-    return tf.io.encode_png(tf.cast(tf.clip_by_value(tf.round(picture), 0, 255), tf.uint8)).numpy()
 
 
 def main(argv: list[str]) -> None:

@@ -11,11 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import keras_mobilenet as km
 from keras_mobilenet.runtime import Predictor
-from training import data, evaluation, files, history, network, stages
+from training import data, evaluation, files, history, network, stages, tasks
 from training.pictures import Pictures
 from training.recipe import Recipe
 
@@ -36,18 +34,23 @@ def write(
         export_dir: Folder of the served model's versions; None for savedmodels/<name>.
 
     Returns:
-        What `results.json` holds: figures of each file (accuracy and top_5, 0 to 1; bytes, gzip_bytes, latency_ms;
+        What `results.json` holds: figures of each file (those of the task, 0 to 1; bytes, gzip_bytes, latency_ms;
         sparsity of pruned ones; agreement of the int8 file with the fake-quant model), where the version is, seed,
         versions, command, seconds of training by stage.
     """
-    config, names = stages.input_config(recipe), pictures.test.class_names
-    stored = files.convert(finished, output_dir, stages.calibration_batches(recipe, pictures.train), names)
-    figures = {row: measure(row, path, pictures.test, config, output_dir) for row, path in stored.items()}
+    task, names = tasks.get(recipe.task), pictures.test.class_names
+    stored = files.convert(
+        finished, output_dir, stages.calibration_batches(recipe, pictures.train), names, task.conversion
+    )
+    figures = {
+        row: measure(task, row, path, pictures.test, task.input_config(recipe), output_dir)
+        for row, path in stored.items()
+    }
     if "prune" in finished:
         for stage, path in finished.items():
             figures[files.ROWS[stage]]["sparsity"] = km.sparsity(network.load(path)).sparsity
     if "int8" in figures:
-        figures["int8"]["agreement"] = agreement(output_dir, "int8", "fake_quant")
+        figures["int8"] |= task.agreement(*(output_dir / PREDICTIONS / f"{row}.npz" for row in ("int8", "fake_quant")))
     last = list(stored)[-1]
     version = km.export_saved_model(
         network.load(list(finished.values())[-1]),
@@ -95,34 +98,19 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: found[name] for name in packages if name in found}
 
 
-def measure(row: str, path: Path, split: data.Split, config: data.Input, output_dir: Path) -> dict[str, Any]:
+def measure(
+    task: tasks.Task, row: str, path: Path, split: data.Split, config: data.Input, output_dir: Path
+) -> dict[str, Any]:
     """Accuracy, size and speed of a stored model; what it said of each picture is kept for the report."""
     predictor = Predictor(path, threads=min(os.cpu_count() or 1, 4))
-    said = evaluation.evaluate(predictor, split, config)
+    said = task.measure(predictor, split, config)
     figures: dict[str, Any] = {"file": str(path.relative_to(output_dir))} | said.figures()
     figures |= evaluation.stored_bytes(path)
     figures["latency_ms"] = evaluation.latency(predictor, config.image_size)
-    _keep(said, output_dir / PREDICTIONS / f"{row}.npz")
+    kept = output_dir / PREDICTIONS / f"{row}.npz"
+    kept.parent.mkdir(exist_ok=True)
+    said.keep(kept)
     return figures
-
-
-def _keep(said: evaluation.Evaluation, path: Path) -> None:
-    """Keeps label, class and their probabilities; not all scores, which would be 200 MB for ImageNet."""
-    path.parent.mkdir(exist_ok=True)
-    probabilities, all_pictures = said.probabilities(), np.arange(len(said.labels))
-    np.savez_compressed(
-        path,
-        labels=said.labels,
-        predicted=said.predicted,
-        probability=probabilities[all_pictures, said.labels].astype(np.float32),
-        highest=probabilities[all_pictures, said.predicted].astype(np.float32),
-    )
-
-
-def agreement(output_dir: Path, row: str, other: str) -> float:
-    """Share of the test pictures that two files take for the same class, 0 to 1."""
-    said = [np.load(output_dir / PREDICTIONS / f"{name}.npz")["predicted"] for name in (row, other)]
-    return float(np.mean(said[0] == said[1]))
 
 
 def _seconds(folder: Path) -> float:
@@ -132,14 +120,15 @@ def _seconds(folder: Path) -> float:
 
 def table(result: Mapping[str, Any]) -> str:
     """The figures as a Markdown table."""
+    columns = tasks.get(result["recipe"].get("task", Recipe.task)).columns
     lines = [
-        "| model | top-1 | top-5 | zeros | file | KB | KB gzipped | ms a picture |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| model | {' | '.join(c.heading for c in columns)} | zeros | file | KB | KB gzipped | ms a picture |",
+        "|---" * (6 + len(columns)) + "|",
     ]
     for row, figures in result["figures"].items():
         zeros = f"{figures['sparsity']:.1%}" if "sparsity" in figures else ""
         lines.append(
-            f"| {row} | {figures['accuracy']:.2%} | {figures['top_5']:.2%} | {zeros} | {figures['file']} "
+            f"| {row} | {' | '.join(format(figures[c.figure], c.form) for c in columns)} | {zeros} | {figures['file']} "
             f"| {figures['bytes'] / 1000:,.0f} | {figures['gzip_bytes'] / 1000:,.0f} | {figures['latency_ms']:.2f} |"
         )
     return "\n".join(lines)

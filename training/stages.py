@@ -1,5 +1,7 @@
 """Float training, pruning and quantization-aware training, one behind the other on the same model."""
 
+import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +11,12 @@ import tensorflow as tf
 from absl import logging
 
 import keras_mobilenet as km
-from training import data, losses, network, optimizers
+from training import data, network, optimizers, tasks
 from training.checkpoints import Checkpoints
 from training.cluster import Cluster
 from training.history import History
-from training.loop import Evaluate, Plan, Trainer
-from training.metrics import evaluate
+from training.loop import Plan, Trainer
+from training.metrics import Evaluate
 from training.pictures import Pictures
 from training.recipe import Recipe
 
@@ -43,7 +45,7 @@ def stages(recipe: Recipe, pictures: Pictures) -> list[Stage]:
 
     def build(model: keras.Model | None = None, steps: int = 0) -> keras.Model:
         del model, steps
-        return network.build(recipe, pictures.classes)
+        return tasks.get(recipe.task).build(recipe, pictures.class_names)
 
     def prune(model: keras.Model | None, steps: int) -> keras.Model:
         end = max(1, round(recipe.prune_ramp * steps))
@@ -101,6 +103,7 @@ def _train(
     stage: Stage, previous: Path | None, recipe: Recipe, pictures: Pictures, folder: Path, cluster: Cluster
 ) -> None:
     """Trains a stage from the model file of the one before, and publishes its own."""
+    task = tasks.get(recipe.task)
     keras.backend.clear_session()
     keras.utils.set_random_seed(recipe.seed)
     keras.config.set_dtype_policy(recipe.precision if stage.name == "float" else "float32")
@@ -108,60 +111,41 @@ def _train(
     steps = stage.epochs * steps_per_epoch
     with cluster.strategy.scope():
         model = stage.prepare(network.load(previous) if previous else None, steps)
-        optimizer = optimizers.build(
-            recipe,
-            model,
-            learning_rate=stage.learning_rate,
-            steps=steps,
-            steps_per_epoch=steps_per_epoch,
-            warmup_epochs=recipe.warmup_epochs if stage.name == "float" else 0.0,
-        )
-    trainer = Trainer(model, optimizer, _loss(recipe, pictures.classes), cluster.strategy)
-    checkpoints = Checkpoints(folder / "checkpoints", model, optimizer, write=cluster.chief)
+        warmup_epochs = recipe.warmup_epochs if stage.name == "float" else 0.0
+        lengths = {"steps": steps, "steps_per_epoch": steps_per_epoch, "warmup_epochs": warmup_epochs}
+        optimizer = optimizers.build(recipe, model, learning_rate=stage.learning_rate, **lengths)
+    loss = task.loss(recipe, pictures.class_names, model)
+    trainer = Trainer(model, optimizer, loss, cluster.strategy, task.counts)
+    checkpoints = Checkpoints(folder / "checkpoints", model, optimizer, write=cluster.chief, sums=len(trainer.figures))
+    config = task.input_config(recipe)
+    batches = functools.partial(task.batches, pictures.train, config, training=True)
     trainer.train(
-        lambda step: cluster.distribute(pictures.train, input_config(recipe), step),
-        Plan(stage.epochs, steps_per_epoch, recipe.batch_size, recipe.checkpoint_seconds, recipe.early_stop),
+        lambda step: cluster.distribute(functools.partial(batches, start_step=step), recipe.batch_size),
+        Plan(
+            stage.epochs, steps_per_epoch, recipe.batch_size, recipe.checkpoint_seconds, recipe.early_stop, task.metric
+        ),
         checkpoints=checkpoints,
         history=History(folder, write=cluster.chief),
-        evaluate=_validation(recipe, pictures.validation, cluster),
+        evaluate=_validation(recipe, pictures.validation, model, cluster),
         label=stage.name,
         quiet=not cluster.chief,
         first_step=cluster.agree(checkpoints.newest()),
     )
     trainer.take_average()
     cluster.check_equal(model.variables)
-
-    def save(path: str) -> None:
-        mixed = keras.config.dtype_policy().name != "float32"
-        (network.in_float32(model, recipe, pictures.classes) if mixed else model).save(path)
-
-    cluster.publish(save, folder / MODEL_FILE)
-
-
-def input_config(recipe: Recipe) -> data.Input:
-    """What the model is fed, as the data pipeline takes it."""
-    return data.Input(
-        image_size=(recipe.image_size, recipe.image_size),
-        batch_size=recipe.batch_size,
-        seed=recipe.seed,
-        evaluation_crop=recipe.evaluation_crop or None,
-        augmentation=data.Augmentation(
-            crop_scale=(recipe.crop_min_area, 1.0) if recipe.crop_min_area else None,
-            flip=recipe.flip,
-            reflect=recipe.reflect,
-            rand_augment=recipe.rand_augment,
-            magnitude=recipe.magnitude,
-            mixup=recipe.mixup,
-            cutmix=recipe.cutmix,
-        ),
-    )
+    if keras.config.dtype_policy().name != "float32":
+        again = functools.partial(task.build, dataclasses.replace(recipe, weights=None), pictures.class_names)
+        cluster.publish(lambda path: network.in_float32(model, again).save(path), folder / MODEL_FILE)
+    else:
+        cluster.publish(model.save, folder / MODEL_FILE)
 
 
 def calibration_batches(recipe: Recipe, train: data.Split) -> tf.data.Dataset:
     """Batches of images, as evaluation sees them, that the first ranges are taken from."""
     steps = max(1, recipe.calibration_pictures // recipe.batch_size)
     first = train.select(_spread(train.count, steps * recipe.batch_size))
-    return data.batches(first, input_config(recipe), training=False).map(lambda images, labels: images)
+    task = tasks.get(recipe.task)
+    return task.batches(first, task.input_config(recipe), training=False).map(lambda images, labels: images)
 
 
 def _spread(count: int, wanted: int) -> list[int]:
@@ -169,19 +153,8 @@ def _spread(count: int, wanted: int) -> list[int]:
     return [round(i * count / wanted) for i in range(wanted)] if wanted < count else list(range(count))
 
 
-def _loss(recipe: Recipe, classes: int) -> losses.Loss:
-    loss = losses.cross_entropy(classes, recipe.label_smoothing)
-    if recipe.teacher is None:
-        return loss
-    teacher = network.load(recipe.teacher)
-    return losses.distillation(loss, teacher, recipe.distillation, recipe.temperature)
-
-
-def _validation(recipe: Recipe, split: data.Split | None, cluster: Cluster) -> Evaluate | None:
-    """Each process evaluates its share of the pictures, and all get the figures of the whole."""
+def _validation(recipe: Recipe, split: data.Split | None, model: keras.Model, cluster: Cluster) -> Evaluate | None:
     if split is None:
         return None
-    share = {"num_workers": cluster.workers, "worker": cluster.worker}
-    return lambda predict: evaluate(
-        predict, data.batches(split, input_config(recipe), training=False, **share), cluster.total
-    )
+    task = tasks.get(recipe.task)
+    return task.validation(recipe, split, task.input_config(recipe), model, cluster)

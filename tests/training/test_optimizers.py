@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 
-from training import network, optimizers
+from training import optimizers
 from training.recipe import Recipe
+from training.tasks.classification import TASK
 
 
 @pytest.fixture(scope="module")
 def model():
-    return network.build(Recipe(alpha=0.35, image_size=32), 10)
+    return TASK.build(Recipe(alpha=0.35, image_size=32), "0123456789")
 
 
 def rates(optimizer, steps):

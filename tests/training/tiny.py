@@ -28,7 +28,7 @@ def trainer(*, ema: bool = False, dropout: float = 0.5, strategy=None, optimizer
         model = keras.Model(inputs, keras.layers.Dense(CLASSES)(x))
         optimizer = optimizer or keras.optimizers.SGD(0.1, momentum=0.9, use_ema=ema, ema_momentum=0.7)
         optimizer.build(model.trainable_variables)
-    return Trainer(model, optimizer, losses.cross_entropy(CLASSES), strategy)
+    return Trainer(model, optimizer, losses.cross_entropy(CLASSES), strategy, {"training_accuracy": losses.hits})
 
 
 def pictures(step: int) -> tuple[tf.Tensor, tf.Tensor]:

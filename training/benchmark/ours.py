@@ -9,7 +9,7 @@ import keras
 from absl import app, flags
 
 import keras_mobilenet as km
-from training import data, losses, network, optimizers, stages
+from training import data, losses, optimizers, tasks
 from training.benchmark import contestant
 from training.loop import Trainer
 from training.recipe import Recipe
@@ -51,7 +51,9 @@ class Training:
             steps=4 * STEPS_PER_EPOCH,
             steps_per_epoch=STEPS_PER_EPOCH,
         )
-        self._step = Trainer(self._model, optimizer, losses.cross_entropy(contestant.CLASSES)).step
+        self._step = Trainer(
+            self._model, optimizer, losses.cross_entropy(contestant.CLASSES), counts=tasks.get(recipe().task).counts
+        ).step
         self._step(*next(self._data)).numpy()
         return time.perf_counter() - start
 
@@ -70,7 +72,7 @@ class Reading:
     def __init__(self, data_dir: str, batch_size: int) -> None:
         chosen = recipe()
         source = data.load("tfrecord", data_dir, patterns={"train": chosen.train_files}, labels_file=chosen.labels_file)
-        config = dataclasses.replace(stages.input_config(chosen), batch_size=batch_size)
+        config = dataclasses.replace(tasks.get(chosen.task).input_config(chosen), batch_size=batch_size)
         self._batches = data.batches(source["train"], config, training=True)
         self._data: Iterator[Any] | None = None
 
@@ -93,7 +95,7 @@ class Reading:
 
 
 def _ours(kind: str) -> keras.Model:
-    model = network.build(recipe(), contestant.CLASSES)
+    model = tasks.get(recipe().task).build(recipe(), [str(number) for number in range(contestant.CLASSES)])
     if kind == "prune":
         return km.prune(model, km.PolynomialDecay(0.0, 0.5, 0, STEPS_PER_EPOCH, frequency=10))
     return km.quantize_aware(model) if kind == "quantize" else model

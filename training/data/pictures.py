@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -14,8 +14,8 @@ class Pictures(Protocol):
     def __len__(self) -> int:
         """How many pictures there are."""
 
-    def read(self, number: int) -> tuple[bytes, int]:
-        """The encoded picture and its label."""
+    def read(self, number: int) -> tuple[bytes, Any]:
+        """The encoded picture and its label: the number of its class, or whatever a task learns from."""
 
     def where(self, number: int) -> str:
         """Where a person finds the picture: a path, or a file and a record number."""
@@ -83,13 +83,19 @@ class Split:
         """Number of pictures."""
         return len(self.numbers)
 
-    def read(self, index: int) -> tuple[bytes, int]:
+    def read(self, index: int) -> tuple[bytes, Any]:
         """The encoded picture and the label at a position of the split, 0 <= index < count."""
         return self.pictures.read(int(self.numbers[index]))
 
     def where(self, index: int) -> str:
         """Where a person finds the picture."""
         return self.pictures.where(int(self.numbers[index]))
+
+    def fault(self, label: Any) -> str | None:
+        """What is wrong with a label; only a class's number is looked at."""
+        if isinstance(label, int) and not 0 <= label < len(self.class_names):
+            return f"label {label}, and there are {len(self.class_names)} class names"
+        return None
 
     def select(self, indices: np.ndarray, name: str | None = None) -> "Split":
         """The split that holds only some pictures.

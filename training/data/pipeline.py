@@ -138,23 +138,49 @@ def batches(
         >>> images.shape, labels.shape
         (TensorShape([64, 48, 48, 3]), TensorShape([64]))
     """
-    _check(split, config, training, start_step, num_workers, worker)
+    place = {"start_step": start_step, "steps": steps, "num_workers": num_workers, "worker": worker}
+    chosen = choose(split, config, training=training, **place)
     size = config.batch_size // num_workers
+    dataset = _pictures(chosen, split, config, training, size)
     if training:
         taken = tf.data.Dataset.range(start_step, 2**62 if steps is None else start_step + steps)
-        plan = taken.map(lambda step: _plan(step, split.count, config, num_workers, worker))
-        dataset = tf.data.Dataset.zip(_pictures(plan, split, config, training, size), taken)
+        dataset = tf.data.Dataset.zip(dataset, taken)
         change = lambda pictures, step: _change(*pictures, step, split, config, num_workers, worker)  # noqa: E731
     else:
-        plan = tf.data.Dataset.range(worker, split.count, num_workers).batch(size).take(-1 if steps is None else steps)
-        plan = plan.map(lambda indices: (indices, tf.zeros([tf.size(indices), 2], tf.int64)))
-        dataset = _pictures(plan, split, config, training, size)
         change = lambda images, labels: _finish(images, labels, split, config.one_hot)  # noqa: E731
-    dataset = dataset.map(change, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return in_order(dataset.map(change, num_parallel_calls=tf.data.AUTOTUNE))
+
+
+def choose(
+    split: Split,
+    config: Input,
+    *,
+    training: bool,
+    start_step: int = 0,
+    steps: int | None = None,
+    num_workers: int = 1,
+    worker: int = 0,
+) -> tf.data.Dataset:
+    """Which pictures stand in each batch, and a seed for the random changes to each; the arguments of `batches`.
+
+    Returns:
+        A dataset of positions, int64 [N], and seeds, int64 [N, 2]; in evaluation all seeds are 0.
+    """
+    _check(split, config, training, start_step, num_workers, worker)
+    if training:
+        taken = tf.data.Dataset.range(start_step, 2**62 if steps is None else start_step + steps)
+        return taken.map(lambda step: _plan(step, split.count, config, num_workers, worker))
+    size = config.batch_size // num_workers
+    plan = tf.data.Dataset.range(worker, split.count, num_workers).batch(size).take(-1 if steps is None else steps)
+    return plan.map(lambda indices: (indices, tf.zeros([tf.size(indices), 2], tf.int64)))
+
+
+def in_order(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """The same elements in the same order in every run, made ready ahead of their use."""
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF  # done by `worker`
-    return dataset.with_options(options)
+    return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
 
 
 def _check(split: Split, config: Input, training: bool, start_step: int, num_workers: int, worker: int) -> None:
@@ -194,7 +220,7 @@ def _pictures(plan: tf.data.Dataset, split: Split, config: Input, training: bool
 
     def picture(source: tf.Tensor, label: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         box = choose_box and (lambda shape: choose_box(shape, seed))
-        image = _from_memory(split.decoded, source, box) if split.decoded else decode.decode(source, box)
+        image = from_memory(split.decoded, source, box) if split.decoded else decode.decode(source, box)
         image = decode.resize(image, config.image_size)
         if alone:
             image = rand_augment(
@@ -229,7 +255,8 @@ def _read(split: Split, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.ensure_shape(contents, [None]), tf.ensure_shape(labels, [None])
 
 
-def _from_memory(decoded: Decoded, index: tf.Tensor, choose_box: decode.BoxChooser | None) -> tf.Tensor:
+def from_memory(decoded: Decoded, index: tf.Tensor, choose_box: decode.BoxChooser | None = None) -> tf.Tensor:
+    """A decoded picture, or a part of it, by its position: uint8 [height, width, 3]."""
     shape = decoded.shapes[index]
     values = decoded.values[decoded.offsets[index] : decoded.offsets[index + 1]]
     picture = tf.ensure_shape(tf.reshape(values, shape), [None, None, 3])

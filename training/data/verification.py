@@ -122,15 +122,15 @@ def _decode_all(split: Split, indices: np.ndarray, limit: int | None) -> tuple[n
 
 
 def _read_or_empty(split: Split, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Encoded pictures and labels; nothing, which does not decode, for what cannot be read or has no class."""
+    """Encoded pictures and classes; nothing, which does not decode, for what cannot be read or has no such class."""
 
     def read(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         contents, labels = np.full(len(indices), b"", object), np.zeros(len(indices), np.int64)
         for row, index in enumerate(indices):
             with contextlib.suppress(Exception):  # a picture is a bad one, whatever stands in the way
                 encoded, label = split.read(index)
-                if 0 <= label < len(split.class_names):
-                    contents[row], labels[row] = encoded, label
+                if split.fault(label) is None:
+                    contents[row], labels[row] = encoded, label if isinstance(label, int) else 0
         return contents, labels
 
     contents, labels = tf.numpy_function(read, [batch], (tf.string, tf.int64), stateful=False)
@@ -150,8 +150,8 @@ def _why(split: Split, index: int) -> BadPicture:
     """Tries a bad picture once more, for the reason."""
     try:
         contents, label = split.read(index)
-        if not 0 <= label < len(split.class_names):
-            raise ValueError(f"label {label}, and there are {len(split.class_names)} class names")
+        if fault := split.fault(label):
+            raise ValueError(fault)
         if not contents:
             raise ValueError("empty file")
         preprocessing.decode_image(tf.constant(contents))
