@@ -94,15 +94,26 @@ def run(recipe: Recipe, pictures: Pictures, output_dir: Path, cluster: Cluster) 
             logging.info("Stage %s is done: %s", stage.name, path)
         else:
             folder.mkdir(parents=True, exist_ok=True)
-            _train(stage, previous, recipe, pictures, folder, cluster)
+            train(stage, previous, recipe, pictures, folder, cluster)
         finished[stage.name] = previous = path
     return finished
 
 
-def _train(
+def train(
     stage: Stage, previous: Path | None, recipe: Recipe, pictures: Pictures, folder: Path, cluster: Cluster
 ) -> None:
-    """Trains a stage from the model file of the one before, and publishes its own."""
+    """Trains a stage from the model file of the one before, and publishes its own.
+
+    Killed and called again, it goes on from its last checkpoint.
+
+    Args:
+        stage: What to train.
+        previous: Model file that the stage starts from, or None.
+        recipe: Task and optimisation; the stage says how long, and at which learning rate.
+        pictures: On which pictures.
+        folder: Of this stage.
+        cluster: On which devices.
+    """
     task = tasks.get(recipe.task)
     keras.backend.clear_session()
     keras.utils.set_random_seed(recipe.seed)
