@@ -99,4 +99,5 @@ def _fail(error: status.ServingError) -> int:
 
 if __name__ == "__main__":
     flags.define()
+    flags.flags.adopt_module_key_flags(flags)  # so that --help lists them
     app.run(main)
