@@ -2,6 +2,7 @@ from . import blocks as blocks
 from . import client as client
 from . import cost as cost
 from . import layers as layers
+from .deeplab_v3 import DeepLabV3 as DeepLabV3
 from .export import edge_tpu as edge_tpu
 from .export.saved_model import export_saved_model as export_saved_model
 from .export.tflite import convert_tflite as convert_tflite

@@ -101,3 +101,34 @@ class SamePadding2D(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102
         return super().get_config() | {"kernel_size": self.kernel_size, "strides": self.strides}
+
+
+@keras.saving.register_keras_serializable(package="keras_mobilenet")
+class ResizeLike(keras.layers.Layer):
+    """Bilinear resizing to the height and width of another tensor, the corner pixels of both on one another.
+
+    It is how DeepLab enlarges: of 33 x 33 values, 513 x 513 are the same values 16 pixels apart and what lies between
+    them, where `keras.layers.Resizing` would move them by half a pixel. The size is taken from the tensor that arrives,
+    so that a network with this layer takes pictures of any size.
+
+    Args:
+        **kwargs: Those of `keras.layers.Layer`.
+
+    Example:
+    ```python
+    scores = ResizeLike()([scores, image])  # [N, 33, 33, 21] and [N, 513, 513, 3] -> [N, 513, 513, 21]
+    ```
+
+    Source: arXiv:1606.00915, section 3.1 (scores enlarged bilinearly).
+    """
+
+    def call(self, inputs: Any) -> Any:  # noqa: D102
+        x, like = inputs
+        dynamic = tf.shape(like)
+        size = [like.shape[axis] if like.shape[axis] is not None else dynamic[axis] for axis in (1, 2)]
+        # tf.image.resize has no aligned corners. The op puts out float32 whatever it gets.
+        return tf.cast(tf.raw_ops.ResizeBilinear(images=x, size=size, align_corners=True), self.compute_dtype)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:  # noqa: D102
+        (batch, _, _, channels), (_, height, width, _) = input_shape
+        return batch, height, width, channels

@@ -52,6 +52,7 @@ def MobileNetV2(
     stages: Sequence[Stage] = STAGES,
     bottleneck_activation: str | None = None,
     shortcut: str | None = "bottleneck",
+    divisor: int = 8,
     dropout: float = 0.0,
     batch_norm_momentum: float = 0.9,
 ) -> keras.Model:
@@ -73,6 +74,8 @@ def MobileNetV2(
         bottleneck_activation: None for linear bottlenecks, "relu6" for the variant of figure 6a.
         shortcut: "bottleneck" between bottlenecks, "expansion" between the expansions of consecutive blocks, or None
             (figure 6b).
+        divisor: What channel counts are rounded to multiples of, >= 1. The published classifiers have 8; DeepLab's
+            narrow backbones have 1.
         dropout: Dropped share before the classifier, 0 to below 1; keras.applications has none.
         batch_norm_momentum: Momentum of the moving statistics, 0 to below 1. The default follows a fine-tuning of a few
             hundred steps; training on ImageNet from scratch wants 0.997.
@@ -101,6 +104,7 @@ def MobileNetV2(
     )
     arguments.check_choice("bottleneck_activation", bottleneck_activation, (None, "relu6"))
     arguments.check_choice("shortcut", shortcut, ("bottleneck", "expansion", None))
+    arguments.check_whole("divisor", divisor)
     arguments.check_share("dropout", dropout)
     arguments.check_imagenet_top(weights, include_top, classes, classifier_activation)
     rows = _unroll(stages)
@@ -108,7 +112,7 @@ def MobileNetV2(
     image = arguments.image_input(input_shape, input_tensor, default_size=224 if include_top else None)
     x = blocks.convolution(
         image,
-        blocks.make_divisible(STEM_FILTERS * alpha),
+        blocks.make_divisible(STEM_FILTERS * alpha, divisor),
         3,
         stride=2,
         name="Conv1",
@@ -121,7 +125,7 @@ def MobileNetV2(
     for number, ((stage, _), (stride, dilation)) in enumerate(zip(rows, strides, strict=True)):
         x, expanded = blocks.inverted_residual(
             x,
-            blocks.make_divisible(int(stage.filters * alpha)),
+            blocks.make_divisible(int(stage.filters * alpha), divisor),
             expansion=stage.expansion,
             prefix=f"block_{number}_" if number else "expanded_conv_",
             stride=stride,
@@ -131,7 +135,7 @@ def MobileNetV2(
             previous_expansion=expanded,
             momentum=batch_norm_momentum,
         )
-    last_filters = blocks.make_divisible(LAST_FILTERS * max(1.0, alpha))
+    last_filters = blocks.make_divisible(LAST_FILTERS * max(1.0, alpha), divisor)
     x = blocks.convolution(
         x, last_filters, name="Conv_1", batch_norm="Conv_1_bn", relu6="out_relu", momentum=batch_norm_momentum
     )

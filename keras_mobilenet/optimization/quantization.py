@@ -16,7 +16,7 @@ import keras
 from keras import layers
 
 from keras_mobilenet import graph
-from keras_mobilenet.layers import BatchNormalization, SamePadding2D
+from keras_mobilenet.layers import BatchNormalization, ResizeLike, SamePadding2D
 from keras_mobilenet.optimization import fake_quant_layers as quantized
 from keras_mobilenet.optimization.calibration import calibrate
 from keras_mobilenet.optimization.fake_quant import FakeQuant, FixedFakeQuant
@@ -52,6 +52,7 @@ _SAME_RANGE = (
     layers.SpatialDropout2D,
     layers.UpSampling2D,
     layers.ZeroPadding2D,
+    ResizeLike,
     SamePadding2D,
 )
 _SUBSTITUTES = {  # what to use in the place of common layers that have no 8-bit form here

@@ -15,9 +15,9 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
     """Loads weights from a file into a model, by layer name.
 
     What the file is, its content says: `.keras`, `.weights.h5` or `.h5` (a whole model or weights alone), or a
-    `.tflite` file of MobileNetV1 or V2, whose weights are dequantized. All layers of the backbone have to fit. Layers
-    behind it, such as a classifier of other classes, keep their values where the file has none that fit, with a warning
-    that names them. The model changes only after the whole file was read and fits.
+    `.tflite` file of MobileNetV1, V2 or DeepLabv3, whose weights are dequantized. All layers of the backbone have to
+    fit. Layers behind it, such as a classifier of other classes, keep their values where the file has none that fit,
+    with a warning that names them. The model changes only after the whole file was read and fits.
 
     Args:
         model: A built model: one of this package, or a model with one inside.
@@ -64,6 +64,24 @@ def initialize(
         size = model.get_layer("conv1" if network == "mobilenet_v1" else "Conv1").input.shape[1:3]
         weights = published.fetch(network, published.choose(network, alpha, size, include_top))
     _load(model, weights, callers=2)
+
+
+def divisor(weights: str | os.PathLike[str] | None) -> int:
+    """What MobileNetV2's channel counts have to be rounded to multiples of for a file to fit.
+
+    Args:
+        weights: None, "imagenet", or a file.
+
+    Returns:
+        1 for a `.tflite` file whose channel counts are not rounded, as DeepLab's; else 8.
+
+    Raises:
+        ValueError: The file does not exist, or it is a damaged `.tflite` file.
+    """
+    if weights is None or weights == "imagenet":
+        return 8
+    file = _checked_path(weights)
+    return tflite.divisor(file) if _kind(file) == "tflite" else 8
 
 
 def _load(model: keras.Model, path: Any, callers: int) -> None:

@@ -1,4 +1,4 @@
-"""Quantized `.tflite` files of MobileNetV1 and V2, turned back into float weights.
+"""Quantized `.tflite` files of MobileNetV1, V2 and DeepLabv3 on them, turned back into float weights.
 
 In these files batch normalisation is folded into the convolutions. Their dequantized kernels go into the convolutions,
 their biases into the offsets of batch norms that otherwise do nothing, so the model computes what the file does, in
@@ -14,12 +14,14 @@ import numpy as np
 
 from keras_mobilenet import tflite_file
 from keras_mobilenet.arguments import IMAGENET_CLASSES
-from keras_mobilenet.weights import plan
+from keras_mobilenet.weights import deeplab_head, plan
 
 _PASSED_OVER = {
     *("ADD", "AVERAGE_POOL_2D", "DEQUANTIZE", "MEAN", "PAD", "PADV2", "QUANTIZE", "RELU6", "RESHAPE", "SHAPE"),
     *("SOFTMAX", "SQUEEZE", "STRIDED_SLICE", "PACK"),
+    *("ARG_MAX", "BATCH_TO_SPACE_ND", "CAST", "CONCATENATION", "RELU", "RESIZE_BILINEAR", "SPACE_TO_BATCH_ND"),
 }
+_V2_CONVOLUTIONS = 51  # below its last, to 1280
 _KINDS = {
     "CONV_2D": keras.layers.Conv2D,
     "DEPTHWISE_CONV_2D": keras.layers.DepthwiseConv2D,
@@ -36,6 +38,8 @@ class Stored:
         kernel: float32, as TFLite lays it out: [out, h, w, in], depthwise [1, h, w, channels], connected [out, in].
         bias: float32 [out].
         stride: (height, width), in pixels.
+        dilation: Distance of the kernel's taps, in pixels.
+        pooled: Whether it reads a single pixel, as behind global pooling.
         clamped: Whether the output is cut to [0, 6], by a fused ReLU6 or by the range of its quantization.
     """
 
@@ -43,6 +47,8 @@ class Stored:
     kernel: np.ndarray
     bias: np.ndarray
     stride: tuple[int, int]
+    dilation: int
+    pooled: bool
     clamped: bool
 
 
@@ -60,9 +66,9 @@ def read(path: Path, model: keras.Model) -> plan.Plan:
 
     Args:
         path: The file: quantized per tensor or per channel, with float16 weights, or float.
-        model: MobileNetV1 or V2 of the file's alpha, at any input size; unchanged. With 1000 classes against the file's
-            1001, the file's first, the background, is dropped; without a classifier, or with another number of
-            classes, the file's is passed over.
+        model: MobileNetV1 or V2 of the file's alpha, or DeepLabv3 on it, at any input size; unchanged. With 1000
+            classes against the file's 1001, the file's first, the background, is dropped; without a classifier, or with
+            another number of classes, the file's is passed over. DeepLabv3 takes the backbone of a classifier's file.
 
     Returns:
         What to assign.
@@ -73,18 +79,46 @@ def read(path: Path, model: keras.Model) -> plan.Plan:
     graph = tflite_file.read(path).main
     stored, slots = list(_operators(graph, path)), list(_slots(model))
     additions = sum(operator.name == "ADD" for operator in graph.operators)
-    body = [slot for slot in slots if slot.batch_norm is not None]
+    segmenter = deeplab_head.is_segmenter(model)
+    body = [slot for slot in slots if slot.batch_norm is not None and slot.layer.name not in deeplab_head.NAMES]
     problem = _difference(stored, body, additions, model)
+    if problem is None and segmenter:
+        problem = deeplab_head.other_order(graph)
     if problem:
         raise plan.misfit(model, str(path), _describe(stored), problem)
     result = plan.Plan()
     for operator, slot in zip(stored, body, strict=False):
         result.values += _body_values(operator, slot)
+    if segmenter:
+        has_head = any(operator.name == "CONCATENATION" for operator in graph.operators)
+        _read_head(stored[len(body) :] if has_head else [], model, result)
+        return result
     for slot in slots[len(body) :]:
         values = _classifier_values(stored[len(body) :], slot)
         result.values += values
         result.left += [] if values else [slot.layer.name]
     return result
+
+
+def divisor(path: Path) -> int:
+    """What the channel counts of V2 in a file are multiples of: 8, or 1."""
+    stored = list(_operators(tflite_file.read(path).main, path))[:_V2_CONVOLUTIONS]
+    return 8 if all(len(operator.bias) % 8 == 0 for operator in stored) else 1
+
+
+def _read_head(stored: Sequence[Stored], model: keras.Model, result: plan.Plan) -> None:
+    """Adds DeepLabv3's layers to a plan; those that the file lacks or has in another shape are left."""
+    found = deeplab_head.by_name(stored)
+    layers = {layer.name: layer for layer in plan.weighted_layers(model)}
+    for name in (name for name in deeplab_head.NAMES if name in layers):
+        layer, norm = layers[name], layers.get(f"{name}_bn")
+        kernel = _kernel(found[name], tuple(layer.kernel.shape)) if name in found else None
+        if kernel is None:
+            result.left += [name] if norm is None else [name, norm.name]
+        elif norm is None:
+            result.values += [(layer.kernel, kernel), (layer.bias, found[name].bias)]
+        else:
+            result.values += _body_values(found[name], Slot(layer, norm, clamped=False))
 
 
 def _operators(graph: tflite_file.Subgraph, path: Path) -> Iterator[Stored]:
@@ -94,8 +128,8 @@ def _operators(graph: tflite_file.Subgraph, path: Path) -> Iterator[Stored]:
         if operator.name not in _KINDS:
             if operator.name not in _PASSED_OVER:
                 raise ValueError(
-                    f"{path} is no MobileNetV1 or V2 classifier: it has an operator {operator.name}. Pass a .tflite "
-                    "file of one of these networks. The model is unchanged."
+                    f"{path} is no MobileNetV1 or V2 classifier or DeepLabv3: it has an operator {operator.name}. "
+                    "Pass a .tflite file of one of these networks. The model is unchanged."
                 )
             continue
         image, kernel, *bias = graph.input_tensors(operator)
@@ -106,6 +140,8 @@ def _operators(graph: tflite_file.Subgraph, path: Path) -> Iterator[Stored]:
             kernel=kernel_value,
             bias=_bias(graph, image, kernel, bias[0] if bias else None, kernel_value, operator.name),
             stride=(operator.options.get("stride_h", 1), operator.options.get("stride_w", 1)),
+            dilation=operator.options.get("dilation_h_factor", 1),
+            pooled=image is not None and tuple(image.shape[1:3]) == (1, 1),
             clamped=_is_clamped(graph, operator, output),
         )
 
@@ -169,7 +205,7 @@ def _difference(stored: Sequence[Stored], body: Sequence[Slot], additions: int, 
     """What keeps the file's operators from being the model's convolutions, or None."""
     if not body:
         return "the model has no convolution with a batch norm to take the file's weights"
-    if not len(body) <= len(stored) <= len(body) + 1:
+    if not len(body) <= len(stored) or (len(stored) > len(body) + 1 and not deeplab_head.is_segmenter(model)):
         return f"it has {len(stored)} layers with weights, the model {len(body)} below its classifier"
     leaves = list(_leaves(model))
     model_additions = sum(isinstance(layer, keras.layers.Add) for layer in leaves)
@@ -236,8 +272,9 @@ def _describe(stored: Sequence[Stored]) -> str:
     text = f"{len(stored)} layers with weights, {depthwise} of them depthwise"
     if depthwise == 13 and len(stored) > 26:
         names: plan.Shapes = {"conv_pw_13": [(1, stored[26].kernel.shape[0])], "conv_preds": [(len(stored[-1].bias),)]}
-    elif depthwise == 17 and len(stored) > 50:
-        names = {"block_16_project": [(1, stored[50].kernel.shape[0])], "predictions": [(len(stored[-1].bias),)]}
+    elif depthwise == 17 and len(stored) >= _V2_CONVOLUTIONS:
+        width = stored[_V2_CONVOLUTIONS - 1].kernel.shape[0]
+        names = {"block_16_project": [(1, width)], "predictions": [(len(stored[-1].bias),)]}
     else:
         return text
     return plan.describe(names)
