@@ -15,6 +15,7 @@ _FIGURES = {
     "lite_cpu": rows.lite_cpu,
     "saved_model_cpu": rows.saved_model_cpu,
     "throughput": rows.throughput,
+    "pytriton": rows.pytriton,
     "half_load": rows.half_load,
     "swaps": lambda plan: faults.swaps(plan, _SWAPS.value),
     "soak": lambda plan: faults.soak(plan, _SOAK_SECONDS.value),
@@ -32,6 +33,9 @@ _THREADS = flags.DEFINE_integer("threads", os.cpu_count(), "Interpreters, or bat
 _SWAPS = flags.DEFINE_integer("swaps", 20, "Version swaps of the row swaps.", 1, 1000)
 _SOAK_SECONDS = flags.DEFINE_float("soak_seconds", 300, "Length of the row soak.", 10, 86400)
 _MODELS = flags.DEFINE_string("models", "", "Folder to keep the models in for the next run; '' keeps nothing.")
+_PYTRITON = flags.DEFINE_string(
+    "pytriton", "", "Row pytriton: a Python whose environment has nvidia-pytriton, tensorflow and numpy."
+)
 _LITE_FILE = flags.DEFINE_string("tflite", "", "Int8 file, uint8 [1, 224, 224, 3] in; '' converts MobileNetV2 1.0.")
 _JSON = flags.DEFINE_string("json", "-", "File for the results as JSON; - prints them behind the table.")
 
@@ -43,11 +47,13 @@ def main(argv: list[str]) -> None:
     unknown = sorted(set(_ROWS.value) - set(_FIGURES))
     if unknown or not _ROWS.value:
         raise app.UsageError(f"--rows has {unknown or 'nothing'}; known are {', '.join(_FIGURES)}")
+    if "pytriton" in _ROWS.value and not _PYTRITON.value:
+        raise app.UsageError("--rows has pytriton: name an environment's Python that has it by --pytriton")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(_MODELS.value or scratch).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         made = models.make(folder, _LITE_FILE.value)
-        plan = rows.Plan(made, _CLIENTS.value, _ROUNDS.value, _SECONDS.value, _THREADS.value)
+        plan = rows.Plan(made, _CLIENTS.value, _ROUNDS.value, _SECONDS.value, _THREADS.value, _PYTRITON.value)
         results = []
         for name in _ROWS.value:
             logging.info("Measuring %s", name)

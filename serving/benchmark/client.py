@@ -17,7 +17,7 @@ import grpc
 from serving.benchmark import orders
 from serving.benchmark.answers import Expected
 
-_METHOD = "/tensorflow.serving.PredictionService/Predict"
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
 _TIMEOUT = 60.0
 _SHOWN_ERRORS = 5
 
@@ -27,16 +27,19 @@ class Client:
 
     Args:
         address: Host and port.
-        request: The serialized PredictRequest.
+        request: The serialized request.
         check: Says whether a serialized answer is right.
         seed: Of the random times.
+        method: Full name of the RPC.
     """
 
-    def __init__(self, address: str, request: bytes, check: Callable[[bytes], bool], seed: int) -> None:
+    def __init__(
+        self, address: str, request: bytes, check: Callable[[bytes], bool], seed: int, method: str = PREDICT
+    ) -> None:
         # Without an option of its own a process shares one connection among its channels.
         self._channel = grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
         grpc.channel_ready_future(self._channel).result(_TIMEOUT)
-        self._predict = self._channel.unary_unary(_METHOD)
+        self._predict = self._channel.unary_unary(method)
         self._request = request
         self._check = check
         self._random = random.Random(seed)
@@ -107,7 +110,9 @@ def main(settings: dict[str, Any]) -> None:
     """Connects, and does the benchmark's orders."""
     answers = orders.answering()
     check = Expected.load(Path(settings["expected"])).matches if settings["expected"] else lambda answer: True
-    client = Client(settings["address"], Path(settings["request"]).read_bytes(), check, settings["seed"])
+    client = Client(
+        settings["address"], Path(settings["request"]).read_bytes(), check, settings["seed"], settings["method"]
+    )
     loops = {"closed": client.closed_loop, "open": client.open_loop}
     orders.carry_out(answers, lambda order: loops[order.pop("loop")](**order))
 

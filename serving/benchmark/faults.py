@@ -5,7 +5,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +28,7 @@ def swaps(plan: Plan, count: int) -> Row:
         _publish(plan.models, Path(base), 1)
         with (
             processes.EmbeddedServer(Path(base), [*flags, "--file_system_poll_wait_seconds=0.2"]) as server,
-            load.on(
-                server.address, server.pid, plan.models.picture, plan.clients, expected=plan.models.expected
-            ) as loaded,
+            _asked(plan, server, plan.models.expected) as loaded,
         ):
             loaded.closed_loop(_SLICE_SECONDS).require_success()
             before = _settled_bytes(server.pid)
@@ -56,7 +54,7 @@ def soak(plan: Plan, seconds: float) -> Row:
     rounds, sizes = [], []
     with (
         processes.EmbeddedServer(plan.models.served, plan.lite_flags) as server,
-        load.on(server.address, server.pid, plan.models.picture, plan.clients) as loaded,
+        _asked(plan, server) as loaded,
     ):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -90,6 +88,11 @@ def _wait_for_swap(server: processes.EmbeddedServer, old: int) -> None:
         if time.monotonic() > deadline:
             raise RuntimeError(f"Version {old} was not swapped within {_SWAP_SECONDS:.0f} s:\n{server.messages()}")
         time.sleep(0.1)
+
+
+def _asked(plan: Plan, server: processes.EmbeddedServer, expected: Path | None = None) -> AbstractContextManager[Load]:
+    request = load.predict_request(plan.models.picture, load.input_name(server.address))
+    return load.on(server.address, server.pid, request, plan.clients, expected=expected)
 
 
 @contextmanager

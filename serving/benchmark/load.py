@@ -12,6 +12,7 @@ import numpy as np
 from keras_mobilenet import client as tf_serving
 from keras_mobilenet import wire
 from serving.benchmark import orders, processes
+from serving.benchmark.client import PREDICT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,23 +97,23 @@ class Load:
 
 @contextmanager
 def on(
-    address: str, pid: int, picture: Path, clients: int, *, input_name: str = "", expected: Path | None = None
+    address: str, pid: int, request: bytes, clients: int, *, method: str = PREDICT, expected: Path | None = None
 ) -> Iterator[Load]:
     """Connects clients to a server.
 
     Args:
         address: Host and port.
         pid: The server's process.
-        picture: What to ask about, .npy.
+        request: What to ask, serialized; `predict_request` makes one.
         clients: Their number.
-        input_name: The model's input; '' asks the server for its one input.
+        method: Full name of the RPC.
         expected: Right answers, to check against; see `answers`.
     """
     with ExitStack() as stack:
         file = stack.enter_context(tempfile.NamedTemporaryFile())
-        file.write(_request(input_name or _ask_for_input(address), np.load(picture)))
+        file.write(request)
         file.flush()
-        settings = {"address": address, "request": file.name, "expected": str(expected or "")}
+        settings = {"address": address, "request": file.name, "method": method, "expected": str(expected or "")}
         children = [
             stack.enter_context(orders.Child("serving.benchmark.client", seed=seed, **settings))
             for seed in range(clients)
@@ -120,14 +121,16 @@ def on(
         yield Load(children, pid)
 
 
-def _request(input_name: str, picture: np.ndarray) -> bytes:
+def predict_request(picture: Path, input_name: str) -> bytes:
+    """A PredictRequest about a picture, .npy."""
     request = wire.message_class("tensorflow.serving.PredictRequest")()
     request.model_spec.name = processes.MODEL
-    wire.write_tensor(request.inputs[input_name], picture)
+    wire.write_tensor(request.inputs[input_name], np.load(picture))
     return request.SerializeToString()
 
 
-def _ask_for_input(address: str) -> str:
+def input_name(address: str) -> str:
+    """The name of the one input of a server's model."""
     with tf_serving.Client(address, model_name=processes.MODEL) as client:
         (name,) = client.metadata().signatures["serving_default"].inputs
     return name

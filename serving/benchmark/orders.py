@@ -19,15 +19,16 @@ class Child:
     Args:
         module: Its name, such as `serving.benchmark.client`.
         settings: What it is told at start.
+        python: The interpreter that runs it; by default this one.
 
     Raises:
         RuntimeError: It ended before it was ready; its reason stands on standard error.
     """
 
-    def __init__(self, module: str, **settings: Any) -> None:
+    def __init__(self, module: str, *, python: str = sys.executable, **settings: Any) -> None:
         self._module = module
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, json.dumps(settings)],
+            [python, "-m", module, json.dumps(settings)],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

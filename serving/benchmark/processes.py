@@ -1,6 +1,8 @@
 """Servers under test, each in a process of its own, and what they use."""
 
+import contextlib
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -106,3 +108,12 @@ def cpu_seconds(pid: int) -> float:
 def resident_bytes(pid: int) -> int:
     """Returns the memory that a process holds."""
     return psutil.Process(pid).memory_info().rss
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback address that nothing listens on now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]

@@ -7,16 +7,18 @@ import dataclasses
 import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 
 from serving.benchmark import load, orders, processes
+from serving.benchmark.client import PREDICT
 from serving.benchmark.load import Load
 from serving.benchmark.models import Models
 from serving.benchmark.table import Row
 
-LITE_CPU, SAVED_MODEL_CPU, PLAIN_THROUGHPUT, HALF_LOAD = 1.20, 1.15, 1.5, 3.0  # The targets.
+LITE_CPU, SAVED_MODEL_CPU, PLAIN_THROUGHPUT, PYTRITON_THROUGHPUT, HALF_LOAD = 1.20, 1.15, 1.5, 1.0, 3.0  # The targets.
+_INFER = "/inference.GRPCInferenceService/ModelInfer"  # Triton's method.
 _BATCHING = """
 max_batch_size {{ value: {batch} }}
 batch_timeout_micros {{ value: 0 }}
@@ -37,6 +39,7 @@ class Plan:
         rounds: Rounds of each figure.
         seconds: Length of a round of either side.
         threads: Interpreters or batches that run at once, on both sides.
+        pytriton: An interpreter whose environment has nvidia-pytriton and tensorflow.
     """
 
     models: Models
@@ -44,6 +47,7 @@ class Plan:
     rounds: int
     seconds: float
     threads: int
+    pytriton: str = ""
 
     @property
     def lite_flags(self) -> list[str]:
@@ -80,17 +84,26 @@ def saved_model_cpu(plan: Plan) -> Row:
 
 def throughput(plan: Plan) -> Row:
     """Pictures per second against a servicer without batching, on the same SavedModel."""
-    with batching_flags(plan) as flags, _embedded(plan, flags) as embedded, _plain(plan) as plain:
+    return _throughput_row(plan, _plain(plan), "a plain grpcio servicer", PLAIN_THROUGHPUT)
+
+
+def pytriton(plan: Plan) -> Row:
+    """Pictures per second against Triton with dynamic batching, on the same SavedModel."""
+    return _throughput_row(plan, _pytriton(plan), "nvidia-pytriton", PYTRITON_THROUGHPUT)
+
+
+def _throughput_row(plan: Plan, peer: AbstractContextManager[Load], name: str, target: float) -> Row:
+    with batching_flags(plan) as flags, _embedded(plan, flags) as embedded, peer as other:
         pairs = []
         for _ in range(plan.rounds):
-            pairs.append([loaded.closed_loop(plan.seconds).require_success() for loaded in (embedded, plain)])
+            pairs.append([loaded.closed_loop(plan.seconds).require_success() for loaded in (embedded, other)])
     ratios = tuple(ours.throughput / theirs.throughput for ours, theirs in pairs)
     ours, theirs = (statistics.median(pair[side].throughput for pair in pairs) for side in (0, 1))
     return Row(
-        "throughput against a plain grpcio servicer, float SavedModel with batching",
-        f"at least {PLAIN_THROUGHPUT:.1f} times",
+        f"throughput against {name}, float SavedModel with batching",
+        f"at least {target:.1f} times",
         ratios,
-        statistics.median(ratios) >= PLAIN_THROUGHPUT,
+        statistics.median(ratios) >= target,
         " times",
         f"{ours:.0f} against {theirs:.0f} pictures/s",
     )
@@ -161,16 +174,32 @@ def _embedded(plan: Plan, flags: Sequence[str]) -> Iterator[Load]:
 @contextmanager
 def _plain(plan: Plan) -> Iterator[Load]:
     settings = {"version": str(plan.models.served / "1"), "threads": 4 * plan.threads}
-    with (
-        orders.Child("serving.benchmark.plain_servicer", **settings) as plain,
-        _warm_load(plan, f"127.0.0.1:{plain.facts['port']}", plain.pid, plain.facts["input_name"]) as loaded,
-    ):
-        yield loaded
+    with orders.Child("serving.benchmark.plain_servicer", **settings) as plain:
+        request = load.predict_request(plan.models.picture, plain.facts["input_name"])
+        with _warm_load(plan, f"127.0.0.1:{plain.facts['port']}", plain.pid, request) as loaded:
+            yield loaded
 
 
 @contextmanager
-def _warm_load(plan: Plan, address: str, pid: int, input_name: str = "") -> Iterator[Load]:
-    with load.on(address, pid, plan.models.picture, plan.clients, input_name=input_name) as loaded:
+def _pytriton(plan: Plan) -> Iterator[Load]:
+    settings = {
+        "version": str(plan.models.served / "1"),
+        "picture": str(plan.models.picture),
+        "threads": plan.threads,
+        "batch": plan.clients,
+        "ports": processes.free_ports(3),
+    }
+    with orders.Child("serving.benchmark.pytriton_servicer", python=plan.pytriton, **settings) as peer:
+        request = bytes.fromhex(peer.facts["request"])
+        with _warm_load(plan, f"127.0.0.1:{settings['ports'][1]}", peer.pid, request, _INFER) as loaded:
+            yield loaded
+
+
+@contextmanager
+def _warm_load(plan: Plan, address: str, pid: int, request: bytes = b"", method: str = PREDICT) -> Iterator[Load]:
+    """Clients of a server that has warmed up; without a request they ask the model about its one input."""
+    request = request or load.predict_request(plan.models.picture, load.input_name(address))
+    with load.on(address, pid, request, plan.clients, method=method) as loaded:
         loaded.closed_loop(_WARM_UP_SECONDS).require_success()
         yield loaded
 
