@@ -1,8 +1,12 @@
 from . import blocks as blocks
 from . import client as client
 from . import cost as cost
+from . import detection as detection
 from . import layers as layers
+from . import segmentation as segmentation
 from .deeplab_v3 import DeepLabV3 as DeepLabV3
+from .detection.postprocessing import NonMaxSuppression as NonMaxSuppression
+from .detection.postprocessing import detect as detect
 from .export import edge_tpu as edge_tpu
 from .export.saved_model import export_saved_model as export_saved_model
 from .export.tflite import convert_tflite as convert_tflite
@@ -24,4 +28,6 @@ from .preprocessing import decode_predictions as decode_predictions
 from .preprocessing import preprocess_input as preprocess_input
 from .preprocessing import resize as resize
 from .runtime import Predictor as Predictor
+from .ssdlite import SSD as SSD
+from .ssdlite import SSDLite as SSDLite
 from .weights import load_weights as load_weights

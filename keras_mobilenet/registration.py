@@ -14,6 +14,7 @@ import wrapt
 _LAYERS = "keras_mobilenet.layers"
 _FAKE_QUANT = "keras_mobilenet.optimization.fake_quant"
 _BUILT_ON_LAYERS = (
+    "keras_mobilenet.detection.head",
     "keras_mobilenet.optimization.fake_quant_layers",
     "keras_mobilenet.optimization.pruning_constraint",
 )

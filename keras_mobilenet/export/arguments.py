@@ -8,7 +8,9 @@ import keras
 
 from keras_mobilenet import graph
 from keras_mobilenet.arguments import MIN_SIZE
+from keras_mobilenet.detection.head import head_of
 from keras_mobilenet.export.signatures import is_classifier
+from keras_mobilenet.segmentation import is_segmenter
 
 
 def image_size(model: keras.Model, asked: tuple[int, int] | None) -> tuple[int, int]:
@@ -48,7 +50,7 @@ def labels(model: keras.Model, given: Sequence[str] | str | PathLike[str] | None
         given: Name of each class, a text file with one a line, or None.
 
     Raises:
-        ValueError: The model is no classifier, or has another number of classes.
+        ValueError: The model has no classes, or another number of them.
     """
     if given is None:
         return None
@@ -56,11 +58,19 @@ def labels(model: keras.Model, given: Sequence[str] | str | PathLike[str] | None
         names = Path(given).read_text(encoding="utf-8").splitlines()
     else:
         names = [str(label) for label in given]
-    if not is_classifier(model):
+    number = classes(model)
+    if number is None:
         raise ValueError(f"`labels` were passed, but `{model.name}` is no classifier: leave them out.")
-    if len(names) != model.output_shape[-1]:
+    if len(names) != number:
         raise ValueError(
-            f"{len(names)} labels don't fit the {model.output_shape[-1]} classes of `{model.name}`: pass one for each "
-            "class, in the order of the outputs."
+            f"{len(names)} labels don't fit the {number} classes of `{model.name}`: pass one for each class, in the "
+            "order of the outputs."
         )
     return names
+
+
+def classes(model: keras.Model) -> int | None:
+    """How many classes a model knows, a detector's background not counted; None where it has no classes."""
+    if head := head_of(model):
+        return head.classes
+    return int(model.output_shape[-1]) if is_classifier(model) or is_segmenter(model) else None

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from keras_mobilenet import blocks, cost, mobilenet_v1, mobilenet_v2
+from keras_mobilenet.export import arguments
 
 FILE = "model_card.json"
 _PACKAGES = ("keras-mobilenet", "tensorflow", "keras")
@@ -33,7 +34,7 @@ def describe(model: keras.Model, size: tuple[int, int]) -> dict[str, Any]:
         "architecture": architecture,
         "alpha": alpha,
         "image_size": list(size),
-        "classes": model.outputs[0].shape[-1],
+        "classes": arguments.classes(model) or model.outputs[0].shape[-1],
         "parameters": counted.parameters,
         "multiply_adds": counted.multiply_adds,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -12,10 +12,13 @@ import keras
 import tensorflow as tf
 
 from keras_mobilenet import tflite_file
-from keras_mobilenet.export import arguments, model_card, tflite_metadata, warmup
+from keras_mobilenet.detection.head import head_of
+from keras_mobilenet.detection.postprocessing import OUTPUTS, NonMaxSuppression
+from keras_mobilenet.export import arguments, model_card, segmentation, tflite_metadata, warmup
 from keras_mobilenet.export.signatures import Signature, output_names, signatures
 from keras_mobilenet.export.tflite import QUANTIZATIONS, convert_tflite
 from keras_mobilenet.optimization.folding import fold_batch_norm
+from keras_mobilenet.segmentation import is_segmenter
 
 LABELS_FILE = Path("assets") / "labels.txt"
 TFLITE_FILE = "model.tflite"  # where TF Serving looks
@@ -29,6 +32,7 @@ def export_saved_model(
     image_size: tuple[int, int] | None = None,
     card: Mapping[str, Any] | None = None,
     tflite: bytes | str | PathLike[str] | None = None,
+    non_max_suppression: NonMaxSuppression | None = None,
 ) -> Path:
     """Writes the next version of a served model.
 
@@ -44,13 +48,18 @@ def export_saved_model(
         card: What `model_card.json` says beyond what is read off the model: `weights` (their source), `accuracy`, ...
         tflite: `model.tflite` of the version, which TF Serving runs with `--prefer_tflite_model`, and an Edge TPU: what
             `km.convert_tflite` returned, the path of such a file, or, to convert `model`, "float32", "float16",
-            "dynamic" or (of a quantization-aware model) "int8".
+            "dynamic" or (of a quantization-aware model) "int8". That of a detector ends in `non_max_suppression`.
+        non_max_suppression: Which boxes of a detector remain; by default `km.NonMaxSuppression()`.
 
     Returns:
         Folder of the new version. Signatures: `serving_default` (`image` uint8 [N, H, W, 3] -> `probabilities` float32
         [N, classes], `class_ids` int32 and `scores` float32 of the best five), `encoded_image` (`image_bytes` string
-        [N], the same outputs), `classify` (tf.Example with `image/encoded` -> `classes`, `scores`). A model that is no
-        classifier puts out `features`, or its outputs by layer name, and has no `classify`.
+        [N], the same outputs), `classify` (tf.Example with `image/encoded` -> `classes`, `scores`). A detector puts out
+        `boxes` float32 [N, max_detections, 4] (ymin, xmin, ymax, xmax as shares of the picture's sides), `classes`
+        float32 (numbers from 0 on), `scores` float32, `num_detections` float32 [N], and with labels `class_names`
+        string [N, max_detections]. A segmenter puts out `class_map` uint8 [N, H, W] and `probabilities` float32
+        [N, h, w, classes], on the network's own map. Another model puts out `features`, or its outputs by layer name.
+        None of these has `classify`.
 
     Raises:
         ValueError: The labels or the .tflite file don't fit, the input is not a three-channel image, or its size is
@@ -66,9 +75,12 @@ def export_saved_model(
     names = arguments.labels(model, labels)
     directory = Path(directory)
     folded = fold_batch_norm(model)
-    served = signatures(folded, size, names)
+    if head_of(model) is not None:
+        non_max_suppression = non_max_suppression or NonMaxSuppression()
+    served = signatures(folded, size, names, non_max_suppression)
     if isinstance(tflite, str) and tflite in QUANTIZATIONS:
-        tflite = convert_tflite(model, tflite, labels=names, image_size=size)
+        options = {"labels": names, "image_size": size, "non_max_suppression": non_max_suppression}
+        tflite = convert_tflite(model, tflite, **options)
     content = None if tflite is None else _fitting(tflite, folded, size)
     directory.mkdir(parents=True, exist_ok=True)
     # TF Serving passes over names that are not whole numbers.
@@ -122,7 +134,12 @@ def _fitting(tflite: bytes | str | PathLike[str], model: keras.Model, size: tupl
     tensors = [file.main.tensors[index] for index in (*file.main.inputs, *file.main.outputs)]
     found = {tensor.name: tensor.shape[1:] for tensor in tensors}
     wanted = {"image": (*size, model.input_shape[-1])}
-    wanted |= {name: tuple(y.shape[1:]) for name, y in zip(output_names(model), model.outputs, strict=True)}
+    if head_of(model) is not None:
+        wanted |= dict(zip(OUTPUTS, ((None, 4), (None,), (None,), ()), strict=True))
+    elif is_segmenter(model):
+        wanted[segmentation.CLASS_MAP] = size
+    else:
+        wanted |= {name: tuple(y.shape[1:]) for name, y in zip(output_names(model), model.outputs, strict=True)}
     sizes_fit = all(
         len(found.get(name, ())) == len(shape)
         and all(side in (None, got) for side, got in zip(shape, found[name], strict=True))
@@ -131,6 +148,6 @@ def _fitting(tflite: bytes | str | PathLike[str], model: keras.Model, size: tupl
     if found.keys() != wanted.keys() or not sizes_fit:
         raise ValueError(
             f"The .tflite file computes {found}, but `{model.name}` {wanted}: convert the same model with "
-            "km.convert_tflite."
+            "km.convert_tflite, a detector with non_max_suppression."
         )
     return content

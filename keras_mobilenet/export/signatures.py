@@ -10,11 +10,17 @@ from keras import layers
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from keras_mobilenet import graph, preprocessing
+from keras_mobilenet.detection.head import Head, head_of
+from keras_mobilenet.detection.postprocessing import NonMaxSuppression, suppress
+from keras_mobilenet.export import segmentation
 from keras_mobilenet.optimization.fake_quant import FixedFakeQuant
+from keras_mobilenet.segmentation import is_segmenter, with_scores
 
 TOP = 5  # classes in `class_ids`, `scores` and Classify's answer
 CLASSIFY_METHOD = "tensorflow/serving/classify"
 PROBABILITIES = "probabilities"  # the output of a classifier
+
+Answer = Callable[[list[tf.Tensor]], dict[str, tf.Tensor]]  # from the outputs of a model to those of a signature
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,12 @@ def ends_in_logits(model: keras.Model) -> bool:
 
 
 def output_names(model: keras.Model) -> list[str]:
-    """Names of the outputs in their order: `probabilities` of a classifier, `features`, or the heads' layer names."""
+    """Names of a .tflite file's outputs in their order.
+
+    A classifier's is `probabilities`, a segmenter's `class_map`; of other models `features`, or the heads' layer names.
+    """
+    if is_segmenter(model):
+        return [segmentation.CLASS_MAP]
     if len(model.outputs) == 1:
         return [PROBABILITIES if is_classifier(model) else "features"]
     return [_head_name(output) for output in model.outputs]
@@ -71,20 +82,32 @@ def _computing_layer(tensor: keras.KerasTensor, passed_over: Any) -> layers.Laye
     return layer
 
 
-def signatures(model: keras.Model, size: tuple[int, int], labels: Sequence[str] | None) -> dict[str, Signature]:
+def signatures(
+    model: keras.Model,
+    size: tuple[int, int],
+    labels: Sequence[str] | None,
+    suppression: NonMaxSuppression | None = None,
+) -> dict[str, Signature]:
     """The signatures of an inference model.
 
     Args:
         model: Inference model without batch norm, float images [N, H, W, 3] in [-1, 1] -> one or several outputs.
         size: Height and width of its input, in pixels.
         labels: Name of each class, or None.
+        suppression: Which boxes of a detector remain.
 
     Returns:
         Signature key -> signature. A classifier has `serving_default`, `encoded_image` and `classify`; another model
         the first two.
     """
-    network = frozen(model, size)
-    answer = _classes_and_scores if is_classifier(model) else _named_outputs(model)
+    segmenter = is_segmenter(model)
+    network = frozen(with_scores(model) if segmenter else model, size)
+    if head := head_of(model):
+        answer = _detections(head, labels, suppression)
+    elif segmenter:
+        answer = segmentation.answer
+    else:
+        answer = _classes_and_scores if is_classifier(model) else _named_outputs(model)
 
     @tf.function(input_signature=[tf.TensorSpec((None, *size, 3), tf.uint8, name="image")])
     def serving_default(image: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -118,9 +141,21 @@ def _classes_and_scores(outputs: list[tf.Tensor]) -> dict[str, tf.Tensor]:
     return {PROBABILITIES: probabilities, "class_ids": class_ids, "scores": scores}
 
 
-def _named_outputs(model: keras.Model) -> Callable[[list[tf.Tensor]], dict[str, tf.Tensor]]:
+def _named_outputs(model: keras.Model) -> Answer:
     names = output_names(model)
     return lambda outputs: dict(zip(names, outputs, strict=True))
+
+
+def _detections(head: Head, labels: Sequence[str] | None, suppression: NonMaxSuppression | None) -> Answer:
+    def answer(outputs: list[tf.Tensor]) -> dict[str, tf.Tensor]:
+        found = suppress(*outputs, head, suppression)
+        if labels is not None:
+            names = tf.gather(tf.constant(list(labels)), tf.cast(found["classes"], tf.int32))
+            there = tf.sequence_mask(tf.cast(found["num_detections"], tf.int32), names.shape[1])
+            found["class_names"] = tf.where(there, names, "")
+        return found
+
+    return answer
 
 
 def _decoded(image_bytes: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:

@@ -12,13 +12,16 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from keras_mobilenet import graph, tflite_file
-from keras_mobilenet.export import arguments, tflite_metadata
+from keras_mobilenet.detection.head import Head, head_of
+from keras_mobilenet.detection.postprocessing import OUTPUTS, NonMaxSuppression
+from keras_mobilenet.export import arguments, detection, segmentation, tflite_metadata
 from keras_mobilenet.export.signatures import PROBABILITIES, output_names
 from keras_mobilenet.export.static_form import INPUT, is_quantized, static_form
 from keras_mobilenet.export.tflite_packing import Packing
 from keras_mobilenet.optimization.folding import fold_batch_norm
 from keras_mobilenet.optimization.keras_form import is_quantization_aware
 from keras_mobilenet.optimization.post_training import quantize_post_training
+from keras_mobilenet.segmentation import is_segmenter
 
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8")
 INPUT_TYPES = ("uint8", "int8")
@@ -32,6 +35,7 @@ def convert_tflite(
     *,
     labels: Sequence[str] | str | os.PathLike[str] | None = None,
     image_size: tuple[int, int] | None = None,
+    non_max_suppression: NonMaxSuppression | None = None,
     path: str | os.PathLike[str] | None = None,
 ) -> bytes:
     """Converts a model to a .tflite file: batch norm folded, batch 1, every size constant.
@@ -52,12 +56,16 @@ def convert_tflite(
         input_type: "uint8" or "int8", the type of an int8 file's input and outputs. Others are float32.
         labels: Name of each class, or a text file with one a line; stored in the file.
         image_size: (height, width) in pixels, for a model whose input size is open.
+        non_max_suppression: For a detector: ends the file in TFLite_Detection_PostProcess, which decodes boxes and
+            suppresses them, in float on the CPU. Without, a detector's file puts out what the model puts out.
         path: Where to write the file as well; it appears there when it is whole.
 
     Returns:
-        The file. Its signature `serving_default` has the input `image` and the output `probabilities`, `features`, or
-        one for each head by its layer's name. It carries normalisation and labels as TFLite metadata, and the signature
-        where TF Serving looks for it.
+        The file. Its signature `serving_default` has the input `image` and the output `probabilities`, of a segmenter
+        `class_map` int32 [1, height, width], `features`, or one for each head by its layer's name; with
+        `non_max_suppression` the float32 outputs `boxes` [1, max_detections, 4], `classes`, `scores` and
+        `num_detections`, as in `detection.suppress`, boxes not cut at the picture's edges. It carries normalisation and
+        labels as TFLite metadata, and the signature where TF Serving looks for it.
 
     Raises:
         ValueError: An argument is not among those allowed, the model has no graph, an open size or an operation that
@@ -70,14 +78,24 @@ def convert_tflite(
     ```
     """
     _check(model, quantization, representative_data, input_type)
+    head = _checked_head(model, non_max_suppression)
     size = arguments.image_size(model, image_size)
     names = arguments.labels(model, labels)
     folded = fold_batch_norm(model)
     if quantization == "int8" and not is_quantized(folded):
         folded = quantize_post_training(folded, representative_data)
     static = static_form(folded, size, quantized=quantization == "int8")
-    converted = _convert(static, quantization, input_type)
-    content = _described(converted, static, output_names(folded), quantization, input_type, names)
+    if head is not None and non_max_suppression is not None:
+        static = detection.with_scores(static, head)
+        converted = _convert(static, quantization, input_type, output_type="float32")
+        converted = detection.append_operator(converted, head, non_max_suppression)
+        outputs = list(OUTPUTS)
+    elif is_segmenter(static):
+        converted = _convert(segmentation.with_class_map(static), quantization, input_type, output_type="float32")
+        outputs = [segmentation.CLASS_MAP]
+    else:
+        converted, outputs = _convert(static, quantization, input_type, input_type), output_names(folded)
+    content = _described(converted, outputs, model.name, quantization, names)
     _check_result(content, model.name, quantization)
     if path is not None:
         _write(content, Path(path))
@@ -105,7 +123,13 @@ def _check(model: keras.Model, quantization: str, representative_data: Any, inpu
         )
 
 
-def _convert(model: keras.Model, quantization: str, input_type: str) -> bytes:
+def _checked_head(model: keras.Model, suppression: NonMaxSuppression | None) -> Head | None:
+    if suppression is not None and head_of(model) is None:
+        raise ValueError(f"`non_max_suppression` was passed, but `{model.name}` is no detector: leave it out.")
+    return head_of(model)
+
+
+def _convert(model: keras.Model, quantization: str, input_type: str, output_type: str) -> bytes:
     spec = tf.TensorSpec(model.input_shape, tf.float32, name=INPUT)
 
     @tf.function(input_signature=[spec])
@@ -121,31 +145,28 @@ def _convert(model: keras.Model, quantization: str, input_type: str) -> bytes:
     if quantization == "float16":
         converter.target_spec.supported_types = [tf.float16]
     if quantization == "int8":
-        converter.inference_input_type = converter.inference_output_type = tf.as_dtype(input_type)
+        converter.inference_input_type = tf.as_dtype(input_type)
+        converter.inference_output_type = tf.as_dtype(output_type)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Statistics for quantized inputs")  # fake quantization has them
         return converter.convert()
 
 
-def _described(
-    content: bytes, model: keras.Model, outputs: list[str], quantization: str, input_type: str, labels: list[str] | None
-) -> bytes:
+def _described(content: bytes, outputs: list[str], name: str, quantization: str, labels: list[str] | None) -> bytes:
     """Puts names, signature, metadata and labels into a converted file."""
-    dtype = input_type if quantization == "int8" else "float32"
-    scores = outputs == [PROBABILITIES]
+    scores, boxes = outputs == [PROBABILITIES], outputs == list(OUTPUTS)
     packing = Packing(content)
     packing.rename([INPUT], outputs)
     packing.sign(tflite_metadata.SIGNATURE_KEY)
-    if quantization != "int8":
+    if quantization != "int8" and not boxes:
         packing.free_rows()  # an int8 file keeps the constant shapes that are known to map to the Edge TPU
     packing.add_metadata(
         {
             tflite_metadata.METADATA: tflite_metadata.tflite_metadata(
-                model.name, [INPUT], outputs, scores=scores, labels=labels is not None
+                name, [INPUT], outputs, scores=scores, labels=labels is not None
             ),
             tflite_metadata.SIGNATURES: tflite_metadata.serving_signatures(
-                [tf.TensorSpec(model.input_shape, dtype, INPUT)],
-                [tf.TensorSpec(y.shape, dtype, name) for y, name in zip(model.outputs, outputs, strict=True)],
+                packing.specs(packing.graph.inputs), packing.specs(packing.graph.outputs)
             ),
         }
     )
@@ -162,7 +183,11 @@ def _check_result(content: bytes, name: str, quantization: str) -> None:
             f"`{name}` does not convert to constant sizes: {dynamic[0] if dynamic else 'control flow'!r} depends on "
             "the input. Keep it out of the model."
         )
-    floats = [tensor.name for tensor in file.main.tensors if tensor.dtype.startswith("float")]
+    last = [operator for operator in file.main.operators if operator.name == detection.OPERATOR]
+    beyond = {index for operator in last for index in (*operator.inputs, *operator.outputs)}
+    floats = [
+        tensor.name for tensor in file.main.tensors if tensor.dtype.startswith("float") and tensor.index not in beyond
+    ]
     if quantization == "int8" and floats:
         raise ValueError(
             f"`{name}` does not convert to 8 bits as a whole: {len(floats)} tensors stay float, the first is "

@@ -29,7 +29,8 @@ _MIDDLE = 127.5  # (pixel - 127.5) / 127.5 is what the networks read
 _FEATURE_PROPERTIES, _IMAGE_PROPERTIES = 1, 2
 _RGB = 1
 _NORMALIZATION = 1
-_AXIS_LABELS = 2
+_AXIS_LABELS, _VALUE_LABELS = 2, 3
+_CLASS_NUMBERS = ("classes", "class_map")  # outputs of a detector and of a segmenter whose values are classes
 
 
 def tflite_metadata(name: str, inputs: Sequence[str], outputs: Sequence[str], *, scores: bool, labels: bool) -> bytes:
@@ -40,14 +41,18 @@ def tflite_metadata(name: str, inputs: Sequence[str], outputs: Sequence[str], *,
         inputs: Names of its inputs: RGB pictures, (pixel - 127.5) / 127.5.
         outputs: Names of its outputs.
         scores: Whether each output is probabilities, 0 to 1.
-        labels: Whether `LABELS_FILE` behind the model names the classes of the first output.
+        labels: Whether `LABELS_FILE` behind the model names classes: those of the first output's axis, or of a
+            detector the values of `classes`, of a segmenter those of `class_map`.
 
     Returns:
         The serialized flatbuffer `ModelMetadata`.
     """
     tables = _Tables()
     pictures = [tables.picture(each) for each in inputs]
-    results = [tables.result(each, scores, labels and number == 0) for number, each in enumerate(outputs)]
+    numbers = [each for each in outputs if each in _CLASS_NUMBERS]
+    labelled = (numbers or outputs)[0] if labels else None
+    kind = _VALUE_LABELS if numbers else _AXIS_LABELS
+    results = [tables.result(each, scores, kind if each == labelled else None) for each in outputs]
     subgraph = tables.table(7, {2: tables.vector(pictures), 3: tables.vector(results)})
     model = tables.table(
         8,
@@ -75,14 +80,14 @@ class _Tables:
         description = self.text("RGB picture")
         return self.table(7, {0: self.text(name), 1: description, 3: content, 4: self.vector([unit]), 5: stats})
 
-    def result(self, name: str, scores: bool, labels: bool) -> int:
+    def result(self, name: str, scores: bool, labels: int | None) -> int:
         content = self.table(3, {1: self.table(0, {})}, bytes_={0: _FEATURE_PROPERTIES})
         fields = {0: self.text(name), 3: content}
         if scores:
             fields[1] = self.text("Probability of each class")
             fields[5] = self.table(2, {0: self.floats([1.0]), 1: self.floats([0.0])})
-        if labels:
-            file = self.table(5, {0: self.text(LABELS_FILE)}, bytes_={2: _AXIS_LABELS})
+        if labels is not None:
+            file = self.table(5, {0: self.text(LABELS_FILE)}, bytes_={2: labels})
             fields[6] = self.vector([file])
         return self.table(7, fields)
 

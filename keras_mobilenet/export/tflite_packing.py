@@ -5,6 +5,7 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
+import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
 from keras_mobilenet import tflite_file
@@ -43,6 +44,12 @@ class Packing:
         for index, name in names.items():
             self.graph.tensors[index].name = name.encode()
 
+    def specs(self, indices: Sequence[int]) -> list[tf.TensorSpec]:
+        """Names, shapes and types of tensors."""
+        names = {number: name.lower() for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
+        tensors = [self.graph.tensors[index] for index in indices]
+        return [tf.TensorSpec(list(x.shape), names[x.type], _text(x.name)) for x in tensors]
+
     def sign(self, key: str) -> None:
         """Adds a signature with the names of the tensors that go in and out."""
         signature = schema.SignatureDefT()
@@ -71,6 +78,32 @@ class Packing:
             self.model.buffers.append(buffer)
             self.model.metadata = [*(self.model.metadata or []), entry]
 
+    def add_constant(self, name: str, values: np.ndarray) -> int:
+        """Adds a float32 constant, and gives the number of its tensor."""
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(np.ascontiguousarray(values, np.float32).tobytes(), np.uint8)
+        self.model.buffers.append(buffer)
+        return self.add_tensor(name, values.shape, len(self.model.buffers) - 1)
+
+    def add_tensor(self, name: str, shape: Sequence[int], buffer: int = 0) -> int:
+        """Adds a float32 tensor, and gives its number; buffer 0 is that of tensors without stored values."""
+        tensor = schema.TensorT()
+        tensor.name, tensor.shape, tensor.buffer = name.encode(), np.array(shape, np.int32), buffer
+        tensor.type = schema.TensorType.FLOAT32
+        self.graph.tensors.append(tensor)
+        return len(self.graph.tensors) - 1
+
+    def add_custom_operator(self, name: str, inputs: Sequence[int], outputs: Sequence[int], options: bytes) -> None:
+        """Adds a custom operator behind all others."""
+        code, operator = schema.OperatorCodeT(), schema.OperatorT()
+        code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CUSTOM
+        code.customCode, code.version = name.encode(), 1
+        operator.opcodeIndex = len(self.model.operatorCodes)
+        operator.inputs, operator.outputs = np.array(inputs, np.int32), np.array(outputs, np.int32)
+        operator.customOptions = np.frombuffer(options, np.uint8)
+        self.model.operatorCodes.append(code)
+        self.graph.operators.append(operator)
+
     def pack(self) -> bytes:
         """The file."""
         for buffer in self.model.buffers:
@@ -83,3 +116,8 @@ class Packing:
         entry = schema.TensorMapT()
         entry.name, entry.tensorIndex = self.graph.tensors[index].name, index
         return entry
+
+
+def _text(name: bytes | str) -> str:
+    """A name as read from a file, or as given."""
+    return name.decode() if isinstance(name, bytes) else name

@@ -16,6 +16,7 @@ import keras
 from keras import layers
 
 from keras_mobilenet import graph
+from keras_mobilenet.detection.head import AnchoredBoxes
 from keras_mobilenet.layers import BatchNormalization, ResizeLike, SamePadding2D
 from keras_mobilenet.optimization import fake_quant_layers as quantized
 from keras_mobilenet.optimization.calibration import calibrate
@@ -52,6 +53,7 @@ _SAME_RANGE = (
     layers.SpatialDropout2D,
     layers.UpSampling2D,
     layers.ZeroPadding2D,
+    AnchoredBoxes,
     ResizeLike,
     SamePadding2D,
 )

@@ -221,7 +221,7 @@ function readBoxes(row) {
   const count = Math.min(Number(row.num_detections), row.boxes.length);
   const boxes = row.boxes.slice(0, count).map((corners, index) => ({
     corners: corners.map((share) => Math.min(Math.max(share, 0), 1)),
-    class: row.classes[index],
+    class: row.class_names?.[index] ?? row.classes[index],
     score: row.scores[index],
   }));
   return boxes.sort((one, other) => other.score - one.score);
