@@ -179,12 +179,27 @@ class _Building:
     def _convolution(self, x: KerasTensor, filters: int, kernel_size: int, name: str, stride: int = 1) -> KerasTensor:
         if kernel_size > 1 and not self.standard:
             x, kernel_size, stride = self._depthwise(x, f"{name}_depthwise", stride), 1, 1
-        names = {"name": name, "batch_norm": f"{name}_bn", "relu6": f"{name}_relu"}
-        return blocks.convolution(x, filters, kernel_size, stride=stride, momentum=self.momentum, **names)
+        return blocks.convolution(
+            x,
+            filters,
+            kernel_size,
+            stride=stride,
+            name=name,
+            batch_norm=f"{name}_bn",
+            relu6=f"{name}_relu",
+            momentum=self.momentum,
+        )
 
     def _depthwise(self, x: KerasTensor, name: str, stride: int = 1) -> KerasTensor:
-        names = {"name": name, "batch_norm": f"{name}_bn", "relu6": f"{name}_relu", "padding": f"{name}_pad"}
-        return blocks.depthwise(x, stride=stride, momentum=self.momentum, **names)
+        return blocks.depthwise(
+            x,
+            stride=stride,
+            name=name,
+            batch_norm=f"{name}_bn",
+            relu6=f"{name}_relu",
+            padding=f"{name}_pad",
+            momentum=self.momentum,
+        )
 
 
 def _check(alpha: float, image_size: int, classes: int) -> None:

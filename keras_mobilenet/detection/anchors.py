@@ -49,7 +49,7 @@ class Anchors:
         """(scale, aspect ratio) of the anchors at a cell, for each map."""
         scales = [*np.linspace(self.lowest_scale, self.highest_scale, len(self.sizes)).tolist(), 1.0]
         reduced = ((LOWEST_SCALE, 1.0), (self.lowest_scale, 2.0), (self.lowest_scale, 1 / 2))
-        maps = []
+        maps: list[tuple[tuple[float, float], ...]] = []
         for number, (scale, following) in enumerate(itertools.pairwise(scales)):
             if number == 0 and self.reduce_lowest:
                 maps.append(reduced)

@@ -93,5 +93,5 @@ def detect(model: keras.Model, images: Any, suppression: NonMaxSuppression | Non
     found["boxes"][0, : int(found["num_detections"][0])]
     ```
     """
-    outputs = model(images, training=False)
-    return {name: value.numpy() for name, value in suppress(*outputs, require(model), suppression).items()}
+    encodings, logits = model(images, training=False)
+    return {name: value.numpy() for name, value in suppress(encodings, logits, require(model), suppression).items()}

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_mobilenet import tflite_file
 from keras_mobilenet.detection.head import head_of
-from keras_mobilenet.detection.postprocessing import OUTPUTS, NonMaxSuppression
+from keras_mobilenet.detection.postprocessing import NonMaxSuppression
 from keras_mobilenet.export import arguments, model_card, segmentation, tflite_metadata, warmup
 from keras_mobilenet.export.signatures import Signature, output_names, signatures
 from keras_mobilenet.export.tflite import QUANTIZATIONS, convert_tflite
@@ -79,8 +79,7 @@ def export_saved_model(
         non_max_suppression = non_max_suppression or NonMaxSuppression()
     served = signatures(folded, size, names, non_max_suppression)
     if isinstance(tflite, str) and tflite in QUANTIZATIONS:
-        options = {"labels": names, "image_size": size, "non_max_suppression": non_max_suppression}
-        tflite = convert_tflite(model, tflite, **options)
+        tflite = convert_tflite(model, tflite, labels=names, image_size=size, non_max_suppression=non_max_suppression)
     content = None if tflite is None else _fitting(tflite, folded, size)
     directory.mkdir(parents=True, exist_ok=True)
     # TF Serving passes over names that are not whole numbers.
@@ -133,9 +132,9 @@ def _fitting(tflite: bytes | str | PathLike[str], model: keras.Model, size: tupl
         raise ValueError("The .tflite file has no signature for TF Serving: make it with km.convert_tflite.")
     tensors = [file.main.tensors[index] for index in (*file.main.inputs, *file.main.outputs)]
     found = {tensor.name: tensor.shape[1:] for tensor in tensors}
-    wanted = {"image": (*size, model.input_shape[-1])}
+    wanted: dict[str, tuple[int | None, ...]] = {"image": (*size, model.input_shape[-1])}
     if head_of(model) is not None:
-        wanted |= dict(zip(OUTPUTS, ((None, 4), (None,), (None,), ()), strict=True))
+        wanted |= {"boxes": (None, 4), "classes": (None,), "scores": (None,), "num_detections": ()}
     elif is_segmenter(model):
         wanted[segmentation.CLASS_MAP] = size
     else:

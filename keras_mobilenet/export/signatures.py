@@ -148,7 +148,8 @@ def _named_outputs(model: keras.Model) -> Answer:
 
 def _detections(head: Head, labels: Sequence[str] | None, suppression: NonMaxSuppression | None) -> Answer:
     def answer(outputs: list[tf.Tensor]) -> dict[str, tf.Tensor]:
-        found = suppress(*outputs, head, suppression)
+        encodings, logits = outputs
+        found = suppress(encodings, logits, head, suppression)
         if labels is not None:
             names = tf.gather(tf.constant(list(labels)), tf.cast(found["classes"], tf.int32))
             there = tf.sequence_mask(tf.cast(found["num_detections"], tf.int32), names.shape[1])
