@@ -139,8 +139,9 @@ def read(
 
 
 def _one(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
-    if "probabilities" in outputs:
-        return outputs["probabilities"]
+    for name in ("class_map", "probabilities"):
+        if name in outputs:
+            return outputs[name]
     if len(outputs) != 1:
         raise ValueError(f"the model has the outputs {sorted(outputs)}; which of them to read isn't known")
     return next(iter(outputs.values()))
