@@ -1,0 +1,1 @@
+"""What the two papers evaluate, measured again: `python -m training.paper`."""
