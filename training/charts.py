@@ -29,8 +29,9 @@ def curves(stages: Mapping[str, Sequence[Mapping[str, float]]], metric: str = "a
         color = left.lines[-1].get_color()
         if rows and f"training_{metric}" in rows[0]:
             right.plot(epochs, [row[f"training_{metric}"] for row in rows], linestyle=":", marker=".", color=color)
-        if rows and metric in rows[0]:
-            right.plot(epochs, [row[metric] for row in rows], marker=".", color=color, label=f"{stage}, validation")
+        seen = [(epoch, row[metric]) for epoch, row in zip(epochs, rows, strict=True) if metric in row]
+        if seen:
+            right.plot(*zip(*seen, strict=True), marker=".", color=color, label=f"{stage}, validation")
         before += len(rows)
     left.set(xlabel="epoch", ylabel="training loss")
     right.set(xlabel="epoch", ylabel=f"{metric} (dotted: training)")

@@ -35,7 +35,8 @@ class History:
             return
         unfinished = self._file.with_suffix(".unfinished")
         with unfinished.open("w", newline="") as file:
-            table = csv.DictWriter(file, list(row))
+            names = dict.fromkeys(name for each in self.rows for name in each)  # not every epoch has all figures
+            table = csv.DictWriter(file, list(names))
             table.writeheader()
             table.writerows(self.rows)
         os.replace(unfinished, self._file)
@@ -48,8 +49,8 @@ class History:
 
     def epochs_without_gain(self, name: str) -> int:
         """Epochs since the highest value of a figure; 0 where it was never taken."""
-        values = [row[name] for row in self.rows if name in row]
-        return len(values) - 1 - values.index(max(values)) if values else 0
+        taken = [row for row in self.rows if name in row]
+        return int(taken[-1]["epoch"] - max(taken, key=lambda row: row[name])["epoch"]) if taken else 0
 
 
 def read(folder: Path) -> list[dict[str, float]]:
@@ -58,4 +59,4 @@ def read(folder: Path) -> list[dict[str, float]]:
     if not file.exists():
         return []
     with file.open(newline="") as lines:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(lines)]
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(lines)]

@@ -34,6 +34,7 @@ class Plan:
         checkpoint_seconds: Seconds between two checkpoints; an epoch's end is always kept.
         early_stop: Epochs without a better `metric` in validation before training stops; 0 for never.
         metric: The figure that early stopping looks at.
+        evaluate_every: Epochs from one evaluation to the next; the last epoch is evaluated in any case.
     """
 
     epochs: int
@@ -42,6 +43,7 @@ class Plan:
     checkpoint_seconds: float = 60.0
     early_stop: int = 0
     metric: str = "accuracy"
+    evaluate_every: int = 1
 
 
 class Trainer:
@@ -141,7 +143,7 @@ class Trainer:
             plan: Epochs and steps.
             checkpoints: Where the state is kept.
             history: Where each epoch's figures are kept.
-            evaluate: Run after every epoch on the weights that would be kept.
+            evaluate: Run after epochs, as the plan says, on the weights that would be kept.
             label: Name of the stage, before the progress bar.
             quiet: No progress bar.
             first_step: Which checkpoint to go on from, where several processes have to agree on one.
@@ -160,7 +162,7 @@ class Trainer:
             row = {"epoch": epoch + 1, "step": done} | self._means(sums, plan.steps_per_epoch * plan.batch_size)
             row["learning_rate"] = float(self.optimizer.learning_rate)
             self.synchronize()
-            if evaluate is not None:
+            if evaluate is not None and ((epoch + 1) % plan.evaluate_every == 0 or epoch + 1 == plan.epochs):
                 with self.averaged():
                     row |= evaluate(self.predict)
             row["seconds"] = time.monotonic() - started

@@ -6,7 +6,7 @@ import pkgutil
 from dataclasses import dataclass, field
 from typing import Any
 
-TASKS = ("classification",)
+TASKS = ("classification", "detection")
 STAGES = ("float", "prune", "quantize")
 
 
@@ -32,11 +32,18 @@ class Recipe:
     freeze_batch_norm: bool = _field(False, "Batch norm keeps its statistics, scale and offset, for fine-tuning.")
 
     # The pictures.
-    dataset: str = _field("digits", "digits, folder, tfrecord, or the name of a tensorflow-datasets data set.")
+    dataset: str = _field(
+        "digits",
+        "digits, folder, tfrecord; with boxes shapes, coco_json; or the name of a tensorflow-datasets data set.",
+    )
     data_dir: str | None = _field(None, "Folder of the pictures.")
-    train_files: str | None = _field(None, "tfrecord: file pattern of the training pictures.")
-    validation_files: str | None = _field(None, "tfrecord: file pattern of the validation pictures.")
-    test_files: str | None = _field(None, "tfrecord: file pattern of the test pictures.")
+    train_files: str | None = _field(
+        None, "tfrecord: file pattern of the training pictures; coco_json: their JSON file."
+    )
+    validation_files: str | None = _field(
+        None, "tfrecord: file pattern of the validation pictures; coco_json: their JSON file."
+    )
+    test_files: str | None = _field(None, "tfrecord: file pattern of the test pictures; coco_json: their JSON file.")
     labels_file: str | None = _field(None, "tfrecord: text file of class names, one a line.")
     validation_share: float = _field(0.1, "Share of the training pictures held out where there is no validation split.")
     max_bad_share: float = _field(0.01, "Share of pictures that may be unreadable before the run stops.")
@@ -49,6 +56,15 @@ class Recipe:
     magnitude: float = _field(9.0, "Strength of RandAugment, 0 to 10.")
     mixup: float = _field(0.0, "Alpha of mixup's Beta distribution; 0 for none.")
     cutmix: float = _field(0.0, "Alpha of CutMix's Beta distribution; 0 for none.")
+
+    box_crop: bool = _field(False, "detection: cut random pieces with objects out of half of the training pictures.")
+
+    # The detector.
+    ssd_heads: str = _field("separable", "detection: heads of SSDLite, or of SSD.", ("separable", "standard"))
+    scores: str = _field(
+        "sigmoid", "detection: sigmoid with focal loss, or softmax with hard negatives.", ("sigmoid", "softmax")
+    )
+    box_weight: float = _field(1.0, "detection: weight of the boxes' part of the loss.")
 
     # Optimisation.
     epochs: int = _field(20, "Epochs of float training.")
@@ -66,6 +82,9 @@ class Recipe:
     teacher: str | None = _field(None, "Keras file of a model to distil from.")
     distillation: float = _field(0.5, "Weight of the teacher's part of the loss, 0 to 1.")
     temperature: float = _field(2.0, "Temperature of distillation.")
+    validate_every: int = _field(
+        1, "Epochs from one look at the validation pictures to the next; the last is looked at."
+    )
     early_stop: int = _field(0, "Stop after so many epochs without a better figure in validation; 0 never.")
 
     # The stages after float training.
@@ -97,6 +116,8 @@ class Recipe:
         for name in ("epochs", "prune_epochs", "quantize_epochs"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)} is not a number of epochs: give 0 or more.")
+        if self.validate_every < 1:
+            raise ValueError(f"validate_every={self.validate_every} is not a number of epochs: give 1 or more.")
         for name in ("sparsity", "label_smoothing", "ema", "dropout", "validation_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} is not a share: give 0 to below 1.")

@@ -79,7 +79,8 @@ def write(
 
 def name(recipe: Recipe) -> str:
     """What a run's results are called: network, width multiplier, size, data set."""
-    return f"{recipe.model}_{round(recipe.alpha * 100):03d}_{recipe.image_size}.{Path(recipe.dataset).name}"
+    network = tasks.get(recipe.task).architecture(recipe)
+    return f"{network}_{round(recipe.alpha * 100):03d}_{recipe.image_size}.{Path(recipe.dataset).name}"
 
 
 def machine() -> str:

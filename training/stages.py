@@ -133,7 +133,13 @@ def train(
     trainer.train(
         lambda step: cluster.distribute(functools.partial(batches, start_step=step), recipe.batch_size),
         Plan(
-            stage.epochs, steps_per_epoch, recipe.batch_size, recipe.checkpoint_seconds, recipe.early_stop, task.metric
+            epochs=stage.epochs,
+            steps_per_epoch=steps_per_epoch,
+            batch_size=recipe.batch_size,
+            checkpoint_seconds=recipe.checkpoint_seconds,
+            early_stop=recipe.early_stop,
+            metric=task.metric,
+            evaluate_every=recipe.validate_every,
         ),
         checkpoints=checkpoints,
         history=History(folder, write=cluster.chief),

@@ -144,3 +144,11 @@ def test_scaled_losses_train_as_plain_ones(tmp_path):
     plain.take_average()
     for variable, other in zip(scaled.model.variables, plain.model.variables, strict=True):
         np.testing.assert_allclose(np.asarray(variable), np.asarray(other), atol=1e-5)
+
+
+def test_evaluates_every_so_many_epochs_and_the_last(tmp_path):
+    plan = Plan(epochs=5, steps_per_epoch=2, batch_size=tiny.BATCH, evaluate_every=2)
+    run(tmp_path, plan=plan)
+    found = history.read(tmp_path)
+    assert [row["epoch"] for row in found if "accuracy" in row] == [2, 4, 5]
+    assert all("loss" in row for row in found)

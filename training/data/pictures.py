@@ -30,14 +30,14 @@ class Memory:
 
     name: str
     encoded: Sequence[bytes] = field(repr=False)
-    labels: Sequence[int] = field(repr=False)
+    labels: Sequence[Any] = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.encoded)
 
-    def read(self, number: int) -> tuple[bytes, int]:
+    def read(self, number: int) -> tuple[bytes, Any]:
         """The encoded picture and its label."""
-        return self.encoded[number], int(self.labels[number])
+        return self.encoded[number], self.labels[number]
 
     def where(self, number: int) -> str:
         """The name of the set and the picture's number."""

@@ -41,12 +41,16 @@ class Records:
     def __len__(self) -> int:
         return len(self.spans)
 
-    def read(self, number: int) -> tuple[bytes, int]:
-        """The encoded picture and its label."""
+    def features(self, number: int) -> Mapping[str, tf.train.Feature]:
+        """All features of a record."""
         file, start, length = (int(value) for value in self.spans[number])
         with open(self.files[file], "rb", buffering=0) as stream:
             stream.seek(start)
-            features = tf.train.Example.FromString(stream.read(length)).features.feature
+            return tf.train.Example.FromString(stream.read(length)).features.feature
+
+    def read(self, number: int) -> tuple[bytes, int]:
+        """The encoded picture and its label."""
+        features = self.features(number)
         for key, kind in ((self.image_key, "bytes_list"), (self.label_key, "int64_list")):
             if len(getattr(features[key], kind).value) != 1:
                 raise ValueError(

@@ -3,7 +3,7 @@
 import difflib
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -13,8 +13,8 @@ from urllib.request import getproxies
 import tensorflow as tf
 from absl import logging
 
-from training.data.pictures import Pictures, Source, whole
-from training.data.records import file_stamp, open_records
+from training.data.pictures import Source, whole
+from training.data.records import Records, file_stamp, open_records
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,13 @@ class ArrayRecords:
     def __len__(self) -> int:
         return len(self.examples)
 
+    def features(self, number: int) -> Mapping[str, tf.train.Feature]:
+        """All features of a record."""
+        return tf.train.Example.FromString(self.examples[number]).features.feature
+
     def read(self, number: int) -> tuple[bytes, int]:
         """The encoded picture and its label."""
-        features = tf.train.Example.FromString(self.examples[number]).features.feature
+        features = self.features(number)
         return features[self.image_key].bytes_list.value[0], features[self.label_key].int64_list.value[0]
 
     def where(self, number: int) -> str:
@@ -58,19 +62,26 @@ def load_tfds(name: str, data_dir: str | os.PathLike | None = None) -> Source:
         ValueError: no such data set, or one without one picture and one label to an example.
         ConnectionError: it is not prepared under `data_dir`, and could not be downloaded and prepared.
     """
+    tfds = installed()
+    builder = open_builder(tfds, name, data_dir)
+    image, label = _keys(tfds, builder)
+    names = tuple(builder.info.features[label].names)
+    prepare(builder)
+    splits = {split: whole(split, names, examples(builder, split, image, label)) for split in builder.info.splits}
+    return Source(builder.info.full_name, names, splits)
+
+
+def installed() -> ModuleType:
+    """tensorflow-datasets."""
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise ImportError("Data sets by name come from tensorflow-datasets: pip install tensorflow-datasets") from error
-    builder = _builder(tfds, name, data_dir)
-    image, label = _keys(tfds, builder)
-    names = tuple(builder.info.features[label].names)
-    _prepare(builder)
-    splits = {split: whole(split, names, _pictures(builder, split, image, label)) for split in builder.info.splits}
-    return Source(builder.info.full_name, names, splits)
+    return tfds
 
 
-def _builder(tfds: ModuleType, name: str, data_dir: str | os.PathLike | None) -> Any:
+def open_builder(tfds: ModuleType, name: str, data_dir: str | os.PathLike | None) -> Any:
+    """The builder of a data set by its name; ValueError names the nearest where there is none."""
     try:
         return tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
@@ -97,7 +108,8 @@ def _keys(tfds: ModuleType, builder: Any) -> tuple[str, str]:
     return images[0], labels[0]
 
 
-def _prepare(builder: Any) -> None:
+def prepare(builder: Any) -> None:
+    """Downloads and prepares a data set where that has not been done; ConnectionError says what to do else."""
     try:
         if not builder.is_prepared():
             logging.info("%s: downloading and preparing under %s", builder.info.full_name, builder.data_dir)
@@ -127,7 +139,8 @@ def _reach(builder: Any) -> None:
         raise OSError("; ".join(failures))
 
 
-def _pictures(builder: Any, split: str, image: str, label: str) -> Pictures:
+def examples(builder: Any, split: str, image: str, label: str) -> Records | ArrayRecords:
+    """The prepared examples of a split; `image` and `label` are the keys of the picture and its label."""
     files = tuple(str(path) for path in builder.info.splits[split].filepaths)
     file_format = builder.info.file_format.value
     if file_format == "tfrecord":

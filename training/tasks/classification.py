@@ -51,6 +51,10 @@ class Classification:
         """Labels are int64 [N], or float32 [N, classes] where pictures are mixed."""
         return data.batches(split, config, training=training, **options)
 
+    def architecture(self, recipe: Recipe) -> str:
+        """The network alone."""
+        return recipe.model
+
     def build(self, recipe: Recipe, names: Sequence[str]) -> keras.Model:
         """The network with logits for the classes; another classifier in the weights file is left out."""
         shape = (recipe.image_size, recipe.image_size, 3)

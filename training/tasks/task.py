@@ -85,6 +85,9 @@ class Task(Protocol):
         A training batch is a pure function of the seed and the step, as in `data.batches`, whose arguments these are.
         """
 
+    def architecture(self, recipe: Recipe) -> str:
+        """What the network is called in names of results, such as `ssdlite_mobilenet_v2`."""
+
     def build(self, recipe: Recipe, names: Sequence[str]) -> keras.Model:
         """The network of a recipe, with its starting weights; `names` are the classes'."""
 
