@@ -4,6 +4,8 @@ import keras
 
 from training.recipe import Recipe
 
+POLY_POWER = 0.9  # arXiv:1706.05587, section 4.1
+
 
 def build(
     recipe: Recipe,
@@ -68,6 +70,10 @@ def _schedule(
             f"warmup_epochs={warmup_epochs} takes {warmup} steps, but the stage has {steps}: train longer or "
             "warm up less."
         )
+    if recipe.schedule == "poly":
+        if warmup:
+            raise ValueError(f"schedule='poly' has no warm-up: leave out warmup_epochs={warmup_epochs}.")
+        return keras.optimizers.schedules.PolynomialDecay(highest, max(steps, 1), 0.0, power=POLY_POWER)
     if recipe.schedule == "cosine":
         if warmup:
             return keras.optimizers.schedules.CosineDecay(

@@ -6,7 +6,7 @@ import pkgutil
 from dataclasses import dataclass, field
 from typing import Any
 
-TASKS = ("classification", "detection")
+TASKS = ("classification", "detection", "segmentation")
 STAGES = ("float", "prune", "quantize")
 
 
@@ -34,17 +34,20 @@ class Recipe:
     # The pictures.
     dataset: str = _field(
         "digits",
-        "digits, folder, tfrecord; with boxes shapes, coco_json; or the name of a tensorflow-datasets data set.",
+        "digits, folder, tfrecord; with boxes shapes, coco_json; with masks shapes, mask_folder; or the name of a "
+        "tensorflow-datasets data set.",
     )
     data_dir: str | None = _field(None, "Folder of the pictures.")
     train_files: str | None = _field(
-        None, "tfrecord: file pattern of the training pictures; coco_json: their JSON file."
+        None, "tfrecord: file pattern of the training pictures; coco_json: their JSON file; mask_folder: their masks."
     )
     validation_files: str | None = _field(
-        None, "tfrecord: file pattern of the validation pictures; coco_json: their JSON file."
+        None, "tfrecord: file pattern of the validation pictures; coco_json: their JSON file; mask_folder: their masks."
     )
-    test_files: str | None = _field(None, "tfrecord: file pattern of the test pictures; coco_json: their JSON file.")
-    labels_file: str | None = _field(None, "tfrecord: text file of class names, one a line.")
+    test_files: str | None = _field(
+        None, "tfrecord: file pattern of the test pictures; coco_json: their JSON file; mask_folder: their masks."
+    )
+    labels_file: str | None = _field(None, "tfrecord, mask_folder: text file of class names, one a line.")
     validation_share: float = _field(0.1, "Share of the training pictures held out where there is no validation split.")
     max_bad_share: float = _field(0.01, "Share of pictures that may be unreadable before the run stops.")
     cache: bool = _field(False, "Keep the decoded pictures in memory.")
@@ -66,13 +69,19 @@ class Recipe:
     )
     box_weight: float = _field(1.0, "detection: weight of the boxes' part of the loss.")
 
+    # The segmenter.
+    output_stride: int = _field(16, "segmentation: picture pixels per pixel of the network's map, 16 or 8.")
+    aspp: bool = _field(False, "segmentation: atrous spatial pyramid pooling.")
+    scale_min: float = _field(0.5, "segmentation: least random scale of training pictures.")
+    scale_max: float = _field(2.0, "segmentation: largest random scale of training pictures.")
+
     # Optimisation.
     epochs: int = _field(20, "Epochs of float training.")
     batch_size: int = _field(64, "Pictures in a step, over all workers.")
     optimizer: str = _field("sgd", "Optimizer.", ("sgd", "rmsprop", "adamw"))
     learning_rate: float = _field(0.02, "Highest learning rate of float training.")
     momentum: float = _field(0.9, "Momentum of SGD and RMSprop.")
-    schedule: str = _field("cosine", "Learning rate over time.", ("cosine", "exponential"))
+    schedule: str = _field("cosine", "Learning rate over time.", ("cosine", "exponential", "poly"))
     decay_rate: float = _field(0.98, "Factor of the exponential schedule.")
     decay_epochs: float = _field(1.0, "Epochs from one factor to the next.")
     warmup_epochs: float = _field(0.0, "Epochs of float training in which the learning rate rises from 0.")
