@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from scipy import stats
 
 from training.paper import contestants, document, runs
 from training.paper.contestants import ABLATIONS
@@ -16,6 +17,7 @@ from training.recipe import Recipe
 
 FIGURE = "ablations.png"
 DOCUMENT = "ablations.md"
+SIGNIFICANT = 0.05
 PASSES = 3
 """Multiply-adds of a training step over those of inference: forward, and twice that backward."""
 
@@ -60,18 +62,15 @@ def gather(name: str, root: Path, base: Recipe, seeds: int) -> list[Contestant]:
 
 
 def verdict(better: Contestant, worse: Contestant) -> str:
-    """Whether two contestants stand in the papers' order.
-
-    The difference of the means is held against twice its standard error, which is taken from the spread between seeds.
-    """
-    difference = better.mean - worse.mean
-    error = math.sqrt(sum(one.deviation**2 / len(one.results) for one in (better, worse)))
-    text = f"{better.label} − {worse.label}: {difference:+.1f} ± {2 * error:.1f} points"
-    if math.isnan(error):
-        return f"{text}: a single seed decides nothing"
-    if abs(difference) <= 2 * error:
+    """Whether two contestants stand in the papers' order: difference of the means, and Student's t-test over seeds."""
+    text = f"{better.label} − {worse.label}: {better.mean - worse.mean:+.1f} points"
+    if min(len(better.results), len(worse.results)) < 2:
+        return f"{text}; a single seed decides nothing"
+    p = float(stats.ttest_ind(better.accuracies, worse.accuracies).pvalue)
+    text = f"{text}, p = {p:.3f}"
+    if p >= SIGNIFICANT:
         return f"{text}: **not resolved** by these seeds"
-    return f"{text}: {'**as in the paper**' if difference > 0 else '**the other way round**'}"
+    return f"{text}: {'**as in the paper**' if better.mean > worse.mean else '**the other way round**'}"
 
 
 def section(name: str, found: Sequence[Contestant], base: Recipe, pictures: int) -> str:
@@ -112,7 +111,7 @@ def draw(gathered: Mapping[str, Sequence[Contestant]]) -> Figure:
     """A panel for each ablation: accuracy of every seed, and the mean."""
     columns = min(4, max(1, len(gathered)))
     lines = math.ceil(max(1, len(gathered)) / columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(4.2 * columns, 3.4 * lines), layout="constrained")
+    figure, axes = plt.subplots(lines, columns, figsize=(3.6 * columns, 3.2 * lines), layout="constrained", sharey=True)
     for axis in np.ravel(axes)[len(gathered) :]:
         axis.set_visible(False)
     for axis, (name, found) in zip(np.ravel(axes), gathered.items(), strict=False):
@@ -143,8 +142,8 @@ def setting(base: Recipe, pictures: int, tested: int) -> str:
         f"steps from so small pictures; here it is the start of its table with half of its strides, (t, c, n, s) = "
         f"{rows}, at alpha {contestants.V2.alpha}.\n\n"
         "Training cost: multiply-adds of all steps, three times those of inference; seconds by the clock, on a machine "
-        "that did other work beside. ± stands for the standard deviation between seeds; the difference of two means "
-        "for twice its standard error."
+        "that did other work beside. ± stands for the standard deviation between seeds; p is that of Student's "
+        f"t-test over the seeds, and an order counts as found below {SIGNIFICANT}."
     )
 
 

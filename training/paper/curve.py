@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from training.paper import document, measurements
 from training.paper.checkpoints import CHECKPOINTS, Checkpoint
@@ -51,6 +52,9 @@ def draw(latencies: Mapping[str, Latency], accuracies: Mapping[str, Accuracy]) -
     for axis, (title, value) in zip(axes, values.items(), strict=True):
         _panel(axis, value, accuracies)
         axis.set(xlabel=title, xscale="log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.grid(alpha=0.3, which="both")
     axes[0].set_ylabel("top-1, %")
     axes[0].legend(fontsize=8)
@@ -126,6 +130,7 @@ Measured by {measurements.note(folder, "accuracy")}.
 
 Accuracies are those published with the checkpoints; a line joins the input sizes of one width multiplier, which stands
 at its largest size. Multiply-adds and parameters are counted in our models. {when}
+
 ## Which networks are worth their multiply-adds
 
 Those that no other published checkpoint of either network beats with as few multiply-adds:
