@@ -33,7 +33,12 @@ BACKBONES = {
     "mobilenet_v1": Backbone(MobileNetV1, "conv_pw_11_relu", "conv_pw_13_relu"),
     "mobilenet_v2": Backbone(MobileNetV2, "block_13_expand_relu", "out_relu"),
 }
-EXTRA_FILTERS = (512, 256, 256, 128)  # of the four maps behind the network, each half as wide as the one before
+EXTRA_FILTERS = (
+    512,
+    256,
+    256,
+    128,
+)  # of the four maps behind the network; a 1x1 convolution to half as many stands before each
 _LEAST_FILTERS = 16  # of a narrowed extra layer
 _PRIOR = 0.01  # score of every class before training, so that the many anchors without a box don't drown the others
 
@@ -168,10 +173,8 @@ class _Building:
             kernel_size = 3
             if not self.standard:
                 x, kernel_size = self._depthwise(x, f"{name}_depthwise"), 1
-            initializer = keras.initializers.Constant(bias)
-            x = layers.Conv2D(per_cell * values, kernel_size, padding="same", bias_initializer=initializer, name=name)(
-                x
-            )
+            start = keras.initializers.Constant(bias)
+            x = layers.Conv2D(per_cell * values, kernel_size, padding="same", bias_initializer=start, name=name)(x)
             rows = x.shape[1] * x.shape[2] * per_cell
             outputs.append(layers.Reshape((rows, values), name=f"{name}_rows")(x))
         return outputs
@@ -213,8 +216,11 @@ def _check(alpha: float, image_size: int, classes: int) -> None:
 
 def _load_heads(model: keras.Model, weights: str | PathLike[str] | None) -> None:
     """Loads the heads of a detector's file; the network was loaded when it was built, and such a file has none."""
-    if weights is None or weights == "imagenet" or Path(weights).read_bytes()[4:8] == tflite_file.IDENTIFIER:
+    if weights is None or weights == "imagenet":
         return
+    with Path(weights).expanduser().open("rb") as stream:
+        if stream.read(8)[4:] == tflite_file.IDENTIFIER:
+            return
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         weight_files.load_weights(model, weights)
