@@ -57,9 +57,9 @@ def export_saved_model(
         [N], the same outputs), `classify` (tf.Example with `image/encoded` -> `classes`, `scores`). A detector puts out
         `boxes` float32 [N, max_detections, 4] (ymin, xmin, ymax, xmax as shares of the picture's sides), `classes`
         float32 (numbers from 0 on), `scores` float32, `num_detections` float32 [N], and with labels `class_names`
-        string [N, max_detections]. A segmenter puts out `class_map` uint8 [N, H, W] and `probabilities` float32
-        [N, h, w, classes], on the network's own map. Another model puts out `features`, or its outputs by layer name.
-        None of these has `classify`.
+        string [N, max_detections]. A segmenter puts out `class_map` uint8 [N, H, W], `probabilities` float32
+        [N, h, w, classes] on the network's own map, and with labels `class_names` string [N, classes]. Another model
+        puts out `features`, or its outputs by layer name. None of these has `classify`.
 
     Raises:
         ValueError: The labels or the .tflite file don't fit, the input is not a three-channel image, or its size is

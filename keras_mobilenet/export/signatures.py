@@ -1,5 +1,6 @@
 """What an exported model answers to: the signatures of the SavedModel."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -105,7 +106,7 @@ def signatures(
     if head := head_of(model):
         answer = _detections(head, labels, suppression)
     elif segmenter:
-        answer = segmentation.answer
+        answer = functools.partial(segmentation.answer, labels=labels)
     else:
         answer = _classes_and_scores if is_classifier(model) else _named_outputs(model)
 

@@ -196,7 +196,7 @@ function read(chosen, verb, content) {
   const names = Object.keys(chosen.outputs);
   const row = names.length === 1 ? { [names[0]]: content.predictions[0] } : content.predictions[0];
   if (chosen.kind === "boxes") return { kind: "boxes", boxes: readBoxes(row) };
-  if (chosen.kind === "mask") return { kind: "mask", ...readMask(row[chosen.mask]) };
+  if (chosen.kind === "mask") return { kind: "mask", ...readMask(row[chosen.mask]), names: row.class_names };
   return { kind: "classes", classes: best(readClasses(row, chosen.outputs)) };
 }
 
@@ -459,7 +459,7 @@ function boxRows() {
 
 function maskRows() {
   return answer.shares.map(([id, share]) => ({
-    name: id === VOID ? "no class" : label(id),
+    name: id === VOID ? "no class" : (answer.names?.[id] ?? label(id)),
     text: percent(share),
     share,
     colour: id === 0 || id === VOID ? null : rgb(id),
