@@ -86,6 +86,7 @@ def test_the_head_reads_the_320_channel_map():
     assert model.output_shape == (None, 65, 65, 21)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("output_stride", "rates"), [(16, [6, 12, 18]), (8, [12, 24, 36])])
 def test_atrous_rates_double_at_stride_8(output_stride, rates):
     model = km.DeepLabV3(V1, 0.25, 65, output_stride, aspp=True)
@@ -93,6 +94,7 @@ def test_atrous_rates_double_at_stride_8(output_stride, rates):
     assert model.get_layer("logits").output.shape[1] == 64 // output_stride + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image_size", [(65, 97), (50, 77)])
 @pytest.mark.parametrize("opened", [False, True])
 def test_other_sizes(image_size, opened):
@@ -153,6 +155,7 @@ def test_loads_a_backbone(weights):
         assert np.array_equal(model.get_layer(name).kernel, backbone.get_layer(name).kernel)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "alpha", "file"),
     [(V1, 0.25, "mobilenet_v1_0.25_128_quant.tflite"), (V2, 1.0, "mobilenet_v2_1.0_224_quant.tflite")],
@@ -166,6 +169,7 @@ def test_loads_the_backbone_of_a_classifier(backbone, alpha, file, weights):
     assert np.array_equal(model.get_layer(last).kernel, expected)
 
 
+@pytest.mark.slow
 def test_loads_a_whole_segmenter(tmp_path):
     options = {"backbone": V1, "alpha": 0.25, "image_size": 65, "aspp": True, "classes": 4}
     picture = noise(1, 65, 65, 3)
@@ -182,6 +186,7 @@ def test_loads_a_whole_segmenter(tmp_path):
     assert np.array_equal(other.get_layer("aspp2").kernel, model.get_layer("aspp2").kernel)
 
 
+@pytest.mark.slow
 def test_corals_widths_are_not_rounded(weights):
     model = km.DeepLabV3(alpha=0.5, image_size=65, weights=weights / DM05)
     assert model.get_layer("block_2_project").filters == 12

@@ -83,6 +83,7 @@ def test_one_scale_is_the_model_itself():
     np.testing.assert_allclose(both, (answer.numpy() + mirrored) / 2, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_scales_are_averaged():
     model, opened = network(), network(image_size=None)
     opened.set_weights(model.get_weights())

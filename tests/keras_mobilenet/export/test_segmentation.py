@@ -8,6 +8,8 @@ import tensorflow as tf
 import keras_mobilenet as km
 from keras_mobilenet import tflite_file
 
+pytestmark = pytest.mark.slow
+
 SIZE = (65, 97)
 LABELS = ["background", "bird", "cat", "dog"]
 
@@ -79,7 +81,6 @@ def test_a_file_of_another_size_is_refused(model, version, tmp_path):
         km.export_saved_model(other, tmp_path, tflite=version / "model.tflite")
 
 
-@pytest.mark.slow
 def test_quantization_aware_and_int8_agree(model, pictures, tmp_path):
     aware = km.quantize_aware(model, km.preprocess_input(pictures))
     folded = km.fold_batch_norm(aware)
@@ -101,7 +102,6 @@ def test_quantization_aware_and_int8_agree(model, pictures, tmp_path):
     assert not kinds & {"SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND", "CAST", "DEQUANTIZE"}
 
 
-@pytest.mark.slow
 def test_prunes_and_trains_quantized(model, pictures):
     pruned = km.prune(model, km.ConstantSparsity(0.5, 0))
     pruned.compile(keras.optimizers.SGD(1e-3), keras.losses.SparseCategoricalCrossentropy(True, ignore_class=255))

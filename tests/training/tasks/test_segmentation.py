@@ -40,6 +40,7 @@ def expected(model, split):
     return evaluate(lambda images: model(images, training=False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["keras", "tflite", "saved_model"])
 def test_a_stored_model_is_measured_as_in_training(model, split, expected, tmp_path, kind):
     path = tmp_path / "model"
@@ -63,6 +64,7 @@ def test_a_stored_model_is_measured_as_in_training(model, split, expected, tmp_p
     assert titles == ["IoU by class (float)", "Pictures (float; left the right classes, right those found)"]
 
 
+@pytest.mark.slow
 def test_scales_and_flips_are_for_keras_models(model, split, tmp_path):
     import dataclasses
 
@@ -77,6 +79,7 @@ def test_scales_and_flips_are_for_keras_models(model, split, tmp_path):
         TASK.measure(Predictor(tmp_path / "model.tflite"), split, config)
 
 
+@pytest.mark.slow
 def test_other_models_are_refused(model, split, tmp_path):
     few = data.verify(load_masks("shapes")["validation"].select(np.arange(1)))[0]
     km.MobileNetV1((65, 65, 3), 0.1, classes=4).save(tmp_path / "classifier.keras")
