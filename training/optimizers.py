@@ -44,7 +44,7 @@ def build(
         # The published checkpoints were trained with an epsilon of 1, which Keras's default of 1e-7 is far from.
         optimizer = keras.optimizers.RMSprop(rho=0.9, momentum=recipe.momentum, epsilon=1.0, **options)
     else:
-        optimizer = keras.optimizers.AdamW(**options)
+        optimizer = keras.optimizers.AdamW(**options | {"weight_decay": recipe.weight_decay})  # Keras takes no None
     if recipe.weight_decay:
         optimizer.exclude_from_weight_decay(var_list=without_decay(model))
     if keras.config.dtype_policy().name == "mixed_float16":
