@@ -8,7 +8,7 @@ PICTURE = tf.TensorSpec([None], tf.string, name="image_bytes")
 COLOURS = ("red", "green", "blue")  # classes 1, 2, 3; class 0 is everything else
 
 
-def detector(path: Path) -> Path:
+def detector(path: Path, named: bool = False) -> Path:
     """Boxes around what is red, green and blue; the score is the share of the box that has the colour."""
 
     class Module(tf.Module):
@@ -17,7 +17,9 @@ def detector(path: Path) -> Path:
             spec = (tf.TensorSpec([3, 4], tf.float32), tf.TensorSpec([3], tf.float32), tf.TensorSpec([3], tf.float32))
             boxes, classes, scores = tf.map_fn(_detect, image_bytes, fn_output_signature=spec)
             found = tf.reduce_sum(tf.cast(scores > 0, tf.float32), 1)
-            return {"boxes": boxes, "classes": classes, "scores": scores, "num_detections": found}
+            answer = {"boxes": boxes, "classes": classes, "scores": scores, "num_detections": found}
+            names = tf.gather(tf.constant(["", *COLOURS]), tf.cast(classes, tf.int32))
+            return answer | ({"class_names": names} if named else {})
 
     return _save(path, Module())
 

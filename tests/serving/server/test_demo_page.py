@@ -44,12 +44,13 @@ def served(start, root):
     for version in (1, 2):
         km.export_saved_model(model, root / "tempo", labels=[f"{name} {version}" for name in LABELS])
     picture_models.detector(root / "boxes" / "1")
+    picture_models.detector(root / "named" / "1", named=True)
     picture_models.segmenter(root / "mask" / "1", "mask", as_scores=True)
     picture_models.segmenter(root / "whole numbers" / "1", "arg_max")
     tiny_models.decoder(root / "mean" / "1")
     tiny_models.half_plus_two(root / "half" / "9007199254740993")
     tempo = "model_version_policy { all {} } version_labels { key: 'stable' value: 1 }"
-    names = {"tempo": tempo, "boxes": "", "mask": "", "whole numbers": "", "mean": "", "half": ""}
+    names = {"tempo": tempo, "boxes": "", "mask": "", "whole numbers": "", "mean": "", "half": "", "named": ""}
     file = root / "models.config"
     file.write_text(config_text(root, **names))
     return start(model_config_file=str(file), allow_version_labels_for_unavailable_models=True)
@@ -299,7 +300,7 @@ class TestInChromium:
         assert set(names) < set(everything)
 
     def test_versions_and_models_are_chosen(self, page, colours):
-        assert page.options("model") == ["tempo", "boxes", "mask", "whole numbers", "mean", "half"]
+        assert page.options("model") == ["tempo", "boxes", "mask", "whole numbers", "mean", "half", "named"]
         assert page.options("version") == ["2 – newest", "1 – stable"]
         page.choose(colours)
         assert all(name.endswith(" 2") for name, _ in page.rows())
@@ -324,6 +325,11 @@ class TestInChromium:
         assert inside == [255, 0, 0]
         assert edges[0] == edges[1] == edges[2] not in (inside, [90, 90, 90])
         assert page.pixel(0.05, 0.9) == [90, 90, 90]
+
+    def test_boxes_have_their_labels_where_the_model_knows_them(self, page, colours):
+        page.select("model", "named")
+        page.choose(colours)
+        assert sorted(page.rows()) == [("green", "100.0 %"), ("red", "100.0 %")]
 
     def test_boxes_of_a_low_score_are_left_out(self, page, root):
         image = Image.new("RGB", (100, 100), (90, 90, 90))
