@@ -50,7 +50,7 @@ def test_notes_are_true():
     ],
 )
 def test_checkpoints(row):
-    """Eight figures of the first list are misprints."""
+    """Five figures of the first list are misprints, and one is rounded up."""
     assert agrees(cost(row.network).multiply_adds / 1e6, row.multiply_adds) == (not row.note)
 
 
