@@ -7,6 +7,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 # TensorFlow's own lines before its logging is set up, `I0000 00:00:1795491911.945700 ...`, and what goes on from one;
 # then those of its logging, `2026-11-24 05:00:00.123456: I tensorflow/core/...`, below an error.
@@ -57,10 +58,15 @@ def import_tensorflow() -> None:
         importlib.import_module("tensorflow")
 
 
-def first_session() -> None:
-    """Runs a first session, so that the notes of TensorFlow's first one fall into `start_up`."""
+def first_session(config: Any = None) -> None:
+    """Runs a first session, so that the notes of TensorFlow's first one fall into `start_up`.
+
+    Args:
+        config: `tf.compat.v1.ConfigProto`. The process's thread pools are made for its first session: the numbers of
+            threads in later ones have no effect.
+    """
     import tensorflow as tf
 
     tf.get_logger().setLevel("ERROR")  # The loader for TF 1 and 2 alike is marked as deprecated at each load.
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+    with tf.Graph().as_default(), tf.compat.v1.Session(config=config) as session:
         session.run(tf.constant(0))

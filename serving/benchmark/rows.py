@@ -55,6 +55,11 @@ class Plan:
         # The warm-up records are for the SavedModel's signatures; model.tflite has another one.
         return ["--prefer_tflite_model", f"--num_tflite_pools={self.threads}", "--noenable_model_warmup"]
 
+    @property
+    def a_core_a_batch(self) -> list[str]:
+        """The flags of a server whose batches run side by side, each on a core of its own, and not one over all."""
+        return ["--tensorflow_intra_op_parallelism=1", f"--tensorflow_inter_op_parallelism={self.threads}"]
+
 
 def lite_cpu(plan: Plan) -> Row:
     """CPU of a served picture against one in process, int8 on LiteRT."""
@@ -93,7 +98,7 @@ def pytriton(plan: Plan) -> Row:
 
 
 def _throughput_row(plan: Plan, peer: AbstractContextManager[Load], name: str, target: float) -> Row:
-    with batching_flags(plan) as flags, _embedded(plan, flags) as embedded, peer as other:
+    with batching_flags(plan) as flags, _embedded(plan, [*flags, *plan.a_core_a_batch]) as embedded, peer as other:
         pairs = []
         for _ in range(plan.rounds):
             pairs.append([loaded.closed_loop(plan.seconds).require_success() for loaded in (embedded, other)])

@@ -16,9 +16,7 @@ from keras_mobilenet import quiet
 with quiet.start_up():
     import tensorflow as tf
 
-    from serving.server import config, flags, server, status
-
-    quiet.first_session()
+    from serving.server import backends, config, flags, server, status
 
 _FAILURE = 255  # TF Serving exits with -1.
 _STOP_SECONDS = 30  # Beyond the drain: freeing models, and loads that have begun.
@@ -48,6 +46,8 @@ def _version() -> str:
 def _serve(options: config.Options) -> int:
     gc.freeze()  # The libraries stay; collecting what a model left behind need not visit them.
     try:
+        with quiet.start_up():
+            quiet.first_session(backends.session_config(options))
         model_server = server.ModelServer(options)
     except status.ServingError as error:
         return _fail(error)
