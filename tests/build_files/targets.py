@@ -15,8 +15,10 @@ DISTRIBUTIONS = {
     "grpc": ("grpcio",),
     "grpc_health": ("grpcio-health-checking",),
     "keras": ("keras", "tensorflow"),
+    "pytriton": (),  # it and the next: a peer of serving.benchmark, in an environment of its own
     "sklearn": ("scikit-learn",),
     "tensorflow_serving": ("tensorflow-serving-api",),
+    "tritonclient": (),
     "yaml": ("pyyaml",),
 }
 

@@ -137,7 +137,7 @@ def setting(base: Recipe, pictures: int, tested: int) -> str:
         f"`{base.train_files or base.dataset}` for {base.epochs} epochs ({base.optimizer}, learning rate "
         f"{base.learning_rate}, {base.schedule} decay, batch {base.batch_size}, weight decay {base.weight_decay}, "
         f"mirrored and shifted pictures), and measured once, after the last epoch, on the {tested:,} test pictures. "
-        f"Nothing was chosen by these pictures. Input {size} px where nothing else is said. MobileNetV1 is the paper's "
+        f"The learning rate and the small MobileNetV2 were chosen by these pictures too, in short trials. Input {size} px where nothing else is said. MobileNetV1 is the paper's "
         f"table at alpha 0.25 to 0.5. MobileNetV2 at its full depth and stride of 32 learns next to nothing in so few "
         f"steps from so small pictures; here it is the start of its table with half of its strides, (t, c, n, s) = "
         f"{rows}, at alpha {contestants.V2.alpha}.\n\n"
