@@ -135,6 +135,7 @@ def MobileNetV2(
             previous_expansion=expanded,
             momentum=batch_norm_momentum,
         )
+        expanded = expanded if stride == 1 else None  # the next one has another resolution
     last_filters = blocks.make_divisible(LAST_FILTERS * max(1.0, alpha), divisor)
     x = blocks.convolution(
         x, last_filters, name="Conv_1", batch_norm="Conv_1_bn", relu6="out_relu", momentum=batch_norm_momentum

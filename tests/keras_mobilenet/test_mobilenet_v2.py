@@ -169,3 +169,11 @@ def test_dropout_before_the_classifier():
     options = {"alpha": 0.1, "input_shape": (32, 32, 3), "stages": SMALL, "classes": 4}
     assert km.MobileNetV2(dropout=0.3, **options).get_layer("dropout").rate == 0.3
     assert "dropout" not in [layer.name for layer in km.MobileNetV2(**options).layers]
+
+
+def test_expansions_of_different_resolutions_are_not_added_at_open_sizes():
+    def additions(size):
+        model = km.MobileNetV2((size, size, 3), 0.35, include_top=False, shortcut="expansion")
+        return [layer.name for layer in model.layers if layer.name.endswith("_add")]
+
+    assert additions(None) == additions(224)
