@@ -93,5 +93,6 @@ def detect(model: keras.Model, images: Any, suppression: NonMaxSuppression | Non
     found["boxes"][0, : int(found["num_detections"][0])]
     ```
     """
+    head = require(model)
     encodings, logits = model(images, training=False)
-    return {name: value.numpy() for name, value in suppress(encodings, logits, require(model), suppression).items()}
+    return {name: value.numpy() for name, value in suppress(encodings, logits, head, suppression).items()}

@@ -174,7 +174,7 @@ def train(folder, stop_at=None):
     def evaluate(predict):
         return {"sparsity": km.sparsity(model).sparsity}
 
-    checkpoints = Checkpoints(folder / "checkpoints", model, optimizer)
+    checkpoints = Checkpoints(folder / "checkpoints", model, optimizer, sums=len(trainer.figures))
     plan = Plan(epochs=3, steps_per_epoch=4, batch_size=4, checkpoint_seconds=0)
     trainer.train(batches, plan, checkpoints=checkpoints, history=History(folder, True), evaluate=evaluate, quiet=True)
     trainer.take_average()
