@@ -32,6 +32,7 @@ def peer(model_path):
 def client(peer):
     peer.calls.clear()
     peer.failures.clear()
+    peer.delay = 0
     with Client(peer.target, model_name="colours", retry=QUICK) as client:
         yield client
 
@@ -322,8 +323,9 @@ def test_a_server_that_comes_back_is_found(model_path, unused_port):
 
 def test_a_timeout_is_named(client, peer):
     client.predict(IMAGE)
+    peer.delay = 0.5
     with pytest.raises(ClientError, match="no answer within") as caught:
-        client.predict(IMAGE, timeout=1e-4)
+        client.predict(IMAGE, timeout=0.05)
     assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
