@@ -18,6 +18,8 @@ with quiet.start_up():
 
     from serving.server import backends, config, flags, server, status
 
+    tf.config.list_physical_devices()  # Else absl looks for them when it starts, and TensorFlow notes what it lacks.
+
 _FAILURE = 255  # TF Serving exits with -1.
 _STOP_SECONDS = 30  # Beyond the drain: freeing models, and loads that have begun.
 

@@ -99,6 +99,19 @@ def test_starts_quietly_answers_and_ends(run, tmp_path):
     assert messages == ["Successfully", "Running", "Exporting", "Draining:", "Successfully"], server.text
 
 
+def test_the_number_of_tensorflows_threads_is_the_flags(run, tmp_path):
+    tiny_models.half_plus_two(tmp_path / "1")
+
+    def threads(count: int) -> int:
+        server = run(*FREE_PORTS, f"--model_base_path={tmp_path}", f"--tensorflow_inter_op_parallelism={count}")
+        server.clients()
+        names = [task.read_text().strip() for task in Path(f"/proc/{server.process.pid}/task").glob("*/comm")]
+        assert server.end() == 0
+        return names.count("tf_Compute")
+
+    assert threads(9) == threads(2) + 7
+
+
 def test_requests_under_way_are_answered_before_the_end(run, tmp_path):
     tiny_models.slow(tmp_path / "1", rounds=300_000)
     server = run(*FREE_PORTS, f"--model_base_path={tmp_path}", "--model_name=slow")
