@@ -2,13 +2,14 @@
 
 import gzip
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 import tqdm
 
 from keras_mobilenet.runtime import Predictor
@@ -125,15 +126,36 @@ def evaluate(predictor: Predictor, split: data.Split, config: data.Input, progre
     """
     labels, scores, seconds = [], [], 0.0
     batches = data.batches(split, config, training=False)
-    with tqdm.tqdm(total=split.count, unit=" images", disable=not progress) as bar:
-        for images, batch_labels in batches.as_numpy_iterator():
-            pixels = np.rint((images + 1) * 127.5).astype(np.uint8)  # resized pictures are whole numbers
-            outputs, timing = predictor.predict_timed(predictor.image_input(pixels))
-            scores.append(_scores(predictor, outputs, len(split.class_names)))
-            labels.append(batch_labels)
-            seconds += timing.total
-            bar.update(len(batch_labels))
+    for batch_labels, outputs, took in answers(predictor, batches, split.count if progress else None):
+        scores.append(_scores(predictor, outputs, len(split.class_names)))
+        labels.append(batch_labels)
+        seconds += took
     return Evaluation(np.concatenate(labels), np.concatenate(scores), seconds)
+
+
+def answers(
+    predictor: Predictor, batches: tf.data.Dataset, shown: int | None = None
+) -> Iterator[tuple[Any, dict[str, np.ndarray], float]]:
+    """What a stored model says of each batch.
+
+    Args:
+        predictor: The model.
+        batches: Images, float32 [N, H, W, 3] in [-1, 1], and labels.
+        shown: Number of pictures for a progress bar; None for no bar.
+
+    Returns:
+        Labels, outputs, and the seconds that the model took, batch by batch.
+    """
+    with tqdm.tqdm(total=shown, unit=" images", disable=shown is None) as bar:
+        for images, labels in batches.as_numpy_iterator():
+            outputs, timing = predictor.predict_timed(predictor.image_input(pixels(images)))
+            yield labels, outputs, timing.total
+            bar.update(len(images))
+
+
+def pixels(images: np.ndarray) -> np.ndarray:
+    """Images in [-1, 1] as uint8; resized pictures are whole numbers between 0 and 255."""
+    return np.rint((images + 1) * 127.5).astype(np.uint8)
 
 
 def _scores(predictor: Predictor, outputs: dict[str, np.ndarray], classes: int) -> np.ndarray:

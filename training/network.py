@@ -1,6 +1,5 @@
 """The networks by name, and models from files."""
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,7 +31,5 @@ def in_float32(model: keras.Model, build: Callable[[], keras.Model]) -> keras.Mo
 
 
 def load(path: str | Path) -> keras.Model:
-    """Loads a Keras file, whatever layers of this package stand in it."""
-    for module in ("layers", "optimization.fake_quant_layers", "optimization.pruning_constraint"):
-        importlib.import_module(f"keras_mobilenet.{module}")  # registers them
+    """Loads a Keras file, whatever layers of this package stand in it, to go on with it: not compiled."""
     return keras.models.load_model(path, compile=False)

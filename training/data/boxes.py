@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_mobilenet import preprocessing
 from training.data import decode, pipeline
 from training.data.pictures import Split
 
@@ -60,45 +59,28 @@ class BoxInput(pipeline.Input):
     crop: bool = False
 
 
-def batches(
-    split: Split,
-    config: pipeline.Input,
-    *,
-    training: bool,
-    start_step: int = 0,
-    steps: int | None = None,
-    num_workers: int = 1,
-    worker: int = 0,
-) -> tf.data.Dataset:
+def batches(split: Split, config: pipeline.Input, *, training: bool, **place: int | None) -> tf.data.Dataset:
     """Batches of normalised pictures and their boxes; the arguments are those of `data.batches`.
 
     Args:
         split: pictures whose labels are `Boxes`.
         config: sizes, seed and changes: `augmentation.flip` and, of a `BoxInput`, `crop`.
         training: shuffled, changed and without end, or in order, unchanged and once.
-        start_step: first step; training only.
-        steps: number of batches to give; None for all there are.
-        num_workers: how many processes share each batch.
-        worker: which of them this is, from 0.
+        **place: `start_step`, `steps`, `num_workers` and `worker`.
 
     Returns:
         A dataset of images, float32 [N, height, width, 3] in [-1, 1], and labels: `boxes` float32 [N, 100, 4] and
         `classes` int64 [N, 100], with -1 in rows that only fill up.
     """
-    place = {"start_step": start_step, "steps": steps, "num_workers": num_workers, "worker": worker}
-    chosen = pipeline.choose(split, config, training=training, **place).unbatch()
 
     def read(index: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         contents, boxes, classes = _read(split, index)
-        image = pipeline.from_memory(split.decoded, index) if split.decoded else decode.decode(contents)
+        image = pipeline.whole_picture(split, index, contents)
         if training:
             image, boxes, classes = _changed(image, boxes, classes, config, seed)
         return decode.resize(image, config.image_size), _filled(boxes, classes)
 
-    dataset = chosen.map(read, num_parallel_calls=tf.data.AUTOTUNE)
-    dataset = dataset.batch(config.batch_size // num_workers, drop_remainder=training)
-    dataset = dataset.map(lambda images, labels: (preprocessing.preprocess_input(images), labels))
-    return pipeline.in_order(dataset)
+    return pipeline.one_by_one(read, split, config, training=training, **place)
 
 
 def _read(split: Split, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

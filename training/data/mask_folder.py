@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from training.data.pictures import Source, whole
-from training.data.records import file_stamp
+from training.data.records import file_stamp, read_class_names
 
 IMAGES = "images"  # the folder of the pictures, beside that of the masks
 DEFAULT_FOLDERS = {"train": ("train/masks",), "validation": ("validation/masks", "val/masks"), "test": ("test/masks",)}
@@ -63,7 +63,7 @@ def load_mask_folder(
     labels = next((path for path in (root / labels_file, Path(labels_file)) if path.is_file()), None)
     if labels is None:
         raise FileNotFoundError(f"There is no file {str(labels_file)!r} of class names, also not in {root}.")
-    names = tuple(labels.read_text("utf-8").splitlines())
+    names = read_class_names(labels)
     chosen = {split: root / name for split, name in folders.items()} if folders else _default_folders(root)
     return Source(root.name, names, {split: whole(split, names, _read(path)) for split, path in chosen.items()})
 

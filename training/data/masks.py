@@ -10,9 +10,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from keras_mobilenet import preprocessing
 from keras_mobilenet.segmentation import PADDING, VOID
-from training.data import decode, pipeline
+from training.data import pipeline
 from training.data.pictures import Split
 
 SCALE, PLACE, FLIP = range(4, 7)
@@ -58,37 +57,23 @@ def read_mask(contents: bytes) -> np.ndarray:
         raise ValueError(f"a mask can't be read: {error}") from error
 
 
-def batches(
-    split: Split,
-    config: pipeline.Input,
-    *,
-    training: bool,
-    start_step: int = 0,
-    steps: int | None = None,
-    num_workers: int = 1,
-    worker: int = 0,
-) -> tf.data.Dataset:
+def batches(split: Split, config: pipeline.Input, *, training: bool, **place: int | None) -> tf.data.Dataset:
     """Batches of normalised pictures and their masks; the arguments are those of `data.batches`.
 
     Args:
         split: pictures whose labels are encoded masks.
         config: sizes, seed and changes: `augmentation.flip` and, of a `MaskInput`, `scale`.
         training: shuffled, changed and without end, or in order, unchanged and once.
-        start_step: first step; training only.
-        steps: number of batches to give; None for all there are.
-        num_workers: how many processes share each batch.
-        worker: which of them this is, from 0.
+        **place: `start_step`, `steps`, `num_workers` and `worker`.
 
     Returns:
         A dataset of images, float32 [N, height, width, 3] in [-1, 1], and masks, int32 [N, height, width], with `VOID`
         for what counts for no class, the padding among it.
     """
-    place = {"start_step": start_step, "steps": steps, "num_workers": num_workers, "worker": worker}
-    chosen = pipeline.choose(split, config, training=training, **place).unbatch()
 
     def read(index: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         contents, mask = _read(split, index)
-        image = pipeline.from_memory(split.decoded, index) if split.decoded else decode.decode(contents)
+        image = pipeline.whole_picture(split, index, contents)
         image, mask = _scaled(image, mask, config, seed if training else None)
         image, mask = _cut(image, mask, config.image_size, seed if training else None)
         if training and config.augmentation.flip:
@@ -96,9 +81,7 @@ def batches(
             image, mask = tf.cond(mirrored, lambda: (image[:, ::-1], mask[:, ::-1]), lambda: (image, mask))
         return image, tf.cast(mask[..., 0], tf.int32)
 
-    dataset = chosen.map(read, num_parallel_calls=tf.data.AUTOTUNE)
-    dataset = dataset.batch(config.batch_size // num_workers, drop_remainder=training)
-    return pipeline.in_order(dataset.map(lambda images, masks: (preprocessing.preprocess_input(images), masks)))
+    return pipeline.one_by_one(read, split, config, training=training, **place)
 
 
 def _read(split: Split, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -6,6 +6,7 @@ any step at once, and gives there what an unbroken run would have given.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import tensorflow as tf
 
@@ -143,8 +144,7 @@ def batches(
     size = config.batch_size // num_workers
     dataset = _pictures(chosen, split, config, training, size)
     if training:
-        taken = tf.data.Dataset.range(start_step, 2**62 if steps is None else start_step + steps)
-        dataset = tf.data.Dataset.zip(dataset, taken)
+        dataset = tf.data.Dataset.zip(dataset, _steps(start_step, steps))
         change = lambda pictures, step: _change(*pictures, step, split, config, num_workers, worker)  # noqa: E731
     else:
         change = lambda images, labels: _finish(images, labels, split, config.one_hot)  # noqa: E731
@@ -168,11 +168,38 @@ def choose(
     """
     _check(split, config, training, start_step, num_workers, worker)
     if training:
-        taken = tf.data.Dataset.range(start_step, 2**62 if steps is None else start_step + steps)
-        return taken.map(lambda step: _plan(step, split.count, config, num_workers, worker))
+        return _steps(start_step, steps).map(lambda step: _plan(step, split.count, config, num_workers, worker))
     size = config.batch_size // num_workers
     plan = tf.data.Dataset.range(worker, split.count, num_workers).batch(size).take(-1 if steps is None else steps)
     return plan.map(lambda indices: (indices, tf.zeros([tf.size(indices), 2], tf.int64)))
+
+
+def one_by_one(
+    read: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, Any]],
+    split: Split,
+    config: Input,
+    *,
+    training: bool,
+    num_workers: int = 1,
+    **place: int | None,
+) -> tf.data.Dataset:
+    """Batches of pictures whose labels change with them, so that each is read and changed by itself.
+
+    Args:
+        read: from a position and its seed to a picture of the final size, values 0 to 255, and its labels.
+        split: the pictures.
+        config: sizes and seed.
+        training: as in `batches`.
+        num_workers: as in `batches`.
+        **place: the other arguments of `batches`.
+
+    Returns:
+        A dataset of images, float32 [N, height, width, 3] in [-1, 1], and labels.
+    """
+    chosen = choose(split, config, training=training, num_workers=num_workers, **place).unbatch()
+    dataset = chosen.map(read, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.batch(config.batch_size // num_workers, drop_remainder=training)
+    return in_order(dataset.map(lambda images, labels: (preprocessing.preprocess_input(images), labels)))
 
 
 def in_order(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -198,6 +225,11 @@ def _check(split: Split, config: Input, training: bool, start_step: int, num_wor
             raise ValueError(
                 f"mixup and CutMix pair neighbours: a worker's part, {config.batch_size // num_workers}, must be even."
             )
+
+
+def _steps(start: int, count: int | None) -> tf.data.Dataset:
+    """`count` steps from `start` on, or all there are."""
+    return tf.data.Dataset.range(start, 2**62 if count is None else start + count)
 
 
 def _key(config: Input, purpose: int, step: tf.Tensor) -> tf.Tensor:
@@ -253,6 +285,11 @@ def _read(split: Split, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
     contents, labels = tf.numpy_function(read, [indices], (tf.string, tf.int64), stateful=False)
     return tf.ensure_shape(contents, [None]), tf.ensure_shape(labels, [None])
+
+
+def whole_picture(split: Split, index: tf.Tensor, contents: tf.Tensor) -> tf.Tensor:
+    """A whole picture, uint8 [height, width, 3], from memory where the split is kept there."""
+    return from_memory(split.decoded, index) if split.decoded else decode.decode(contents)
 
 
 def from_memory(decoded: Decoded, index: tf.Tensor, choose_box: decode.BoxChooser | None = None) -> tf.Tensor:

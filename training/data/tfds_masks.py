@@ -3,7 +3,6 @@
 import io
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -14,7 +13,7 @@ from keras_mobilenet.segmentation import VOID
 from training.data import tfds as labelled
 from training.data.masks import read_mask
 from training.data.pictures import Source, whole
-from training.data.records import Records
+from training.data.records import Records, read_class_names
 
 FEATURES = ("segmentation_mask", "segmentation_label")
 """What data sets call the mask."""
@@ -87,8 +86,7 @@ def load_tfds_masks(
     image, mask = _keys(tfds, builder)
     kind = KNOWN.get(builder.name)
     if labels_file is not None:
-        names = tuple(Path(labels_file).read_text("utf-8").splitlines())
-        kind = Kind(names, kind.first if kind else 0)
+        kind = Kind(read_class_names(labels_file), kind.first if kind else 0)
     if kind is None:
         raise ValueError(f"The masks of {builder.info.full_name} have no names of classes: give --labels_file.")
     labelled.prepare(builder)

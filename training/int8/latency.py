@@ -88,7 +88,7 @@ def table(data: Path, folder: Path, *, rounds: int = 15, runs: int = 40, threads
     keras.backend.clear_session()
     contents = files(data)
     times = timed(contents, folder, rounds=rounds, runs=runs, threads=threads)
-    coral, _, dense, _ = times
+    coral, _, dense, sparse = times
     yield f"| MobileNetV2 1.0, 224 | ms a picture | to {CORAL} | to our float32 | bytes | operators and versions |"
     yield "|---|---|---|---|---|---|"
     for name, own in times.items():
@@ -96,8 +96,8 @@ def table(data: Path, folder: Path, *, rounds: int = 15, runs: int = 40, threads
             f"| {name} | {own.median:.2f} ({own.low:.2f} to {own.high:.2f}) | {own.median / times[coral].median:.2f} "
             f"| {own.median / times[dense].median:.2f} | {len(contents[name]):,} | {operators(contents[name])} |"
         )
-    sparse = len(contents[list(contents)[-1]]) / len(contents[dense])
+    share = len(contents[sparse]) / len(contents[dense])
     yield (
         f"\nMedian of {rounds} turns of {runs} pictures, first and third quartile; LiteRT with {threads} threads. "
-        f"The file with {SPARSITY:.0%} zeros has {sparse:.2f} of the dense one's bytes.\n"
+        f"The file with {SPARSITY:.0%} zeros has {share:.2f} of the dense one's bytes.\n"
     )

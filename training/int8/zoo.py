@@ -5,13 +5,14 @@ from collections.abc import Iterator
 import keras
 
 import keras_mobilenet as km
+from training import network as networks
 from training import parity
 
 
 def checked(network: str, alpha: float, size: int) -> tuple[int, km.edge_tpu.CheckReport]:
     """Size in bytes and check of a network's int8 file; its weights are random, as they change neither."""
     keras.backend.clear_session()
-    model = parity.BUILDERS[network][0](alpha=alpha, input_shape=(size, size, 3), weights=None)
+    model = networks.BUILDERS[network](alpha=alpha, input_shape=(size, size, 3), weights=None)
     content = km.convert_tflite(km.quantize_aware(model), "int8")
     return len(content), km.edge_tpu.check(content)
 

@@ -10,14 +10,13 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-import tqdm
 
 import keras_mobilenet as km
 from keras_mobilenet import detection
 from keras_mobilenet.detection.postprocessing import OUTPUTS
 from keras_mobilenet.runtime import Predictor
 from keras_mobilenet.runtime.artefact import Kind
-from training import data, losses, metrics, network
+from training import data, evaluation, losses, metrics, network
 from training.average_precision import Found, Precision, average_precision
 from training.cluster import Cluster
 from training.data import boxes
@@ -144,13 +143,10 @@ class Detection:
         head = detection.head_of(network.load(predictor.path)) if predictor.kind is Kind.KERAS else None
         found: list[Found] = []
         seconds = 0.0
-        with tqdm.tqdm(total=split.count, unit=" images", disable=not progress) as bar:
-            for images, _ in self.batches(split, config, training=False).as_numpy_iterator():
-                pixels = np.rint((images + 1) * 127.5).astype(np.uint8)  # resized pictures are whole numbers
-                outputs, timing = predictor.predict_timed(predictor.image_input(pixels))
-                found += _rows(_detections(predictor, outputs, head))
-                seconds += timing.total
-                bar.update(len(images))
+        batches = self.batches(split, config, training=False)
+        for _, outputs, took in evaluation.answers(predictor, batches, split.count if progress else None):
+            found += _rows(_detections(predictor, outputs, head))
+            seconds += took
         truth, classes = _truth(split), len(split.class_names)
         highest = max((int(each.classes.max()) for each in found if len(each.classes)), default=0)
         if highest >= classes or (head is not None and head.classes != classes):

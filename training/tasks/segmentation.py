@@ -18,7 +18,7 @@ from keras_mobilenet import segmentation
 from keras_mobilenet.export.segmentation import CLASS_MAP
 from keras_mobilenet.runtime import Predictor
 from keras_mobilenet.runtime.artefact import Kind
-from training import data, losses, metrics, network
+from training import data, evaluation, losses, metrics, network
 from training.cluster import Cluster
 from training.data import masks
 from training.data.mask_sources import load_masks
@@ -41,6 +41,11 @@ class Said:
     counts: np.ndarray
     seconds: float
 
+    @property
+    def by_class(self) -> np.ndarray:
+        """IoU of each class; nan where it is neither there nor found."""
+        return segmentation.intersection_over_union(self.counts)
+
     def figures(self) -> dict[str, float]:
         """Mean IoU, share of right pixels, and speed."""
         return _figures(self.counts) | {
@@ -50,19 +55,17 @@ class Said:
 
     def keep(self, path: Path) -> None:
         """Keeps the class of each pixel."""
-        by_class = segmentation.intersection_over_union(self.counts)
-        np.savez_compressed(path, class_maps=self.class_maps, by_class=by_class)
+        np.savez_compressed(path, class_maps=self.class_maps, by_class=self.by_class)
 
     def details(self) -> dict[str, Any]:
         """IoU of each class; null where it is neither there nor found."""
-        by_class = segmentation.intersection_over_union(self.counts)
-        return {"iou_by_class": [None if np.isnan(value) else float(value) for value in by_class]}
+        return {"iou_by_class": [None if np.isnan(value) else float(value) for value in self.by_class]}
 
     def summary(self, names: Sequence[str]) -> str:
         """Mean IoU and speed, and the IoU of each class that is there or was found."""
         figures = self.figures()
         text = f"mean IoU {figures['mean_iou']:.2%}, {figures['pixel_accuracy']:.2%} of the pixels, "
-        values = zip(names, segmentation.intersection_over_union(self.counts), strict=True)
+        values = zip(names, self.by_class, strict=True)
         width = max(len(name) for name in names)
         rows = [f"  {name.ljust(width)}  {value:6.1%}" for name, value in values if value == value]
         return "\n".join([f"{text}{figures['images_per_second']:.1f} images/s", *rows])
@@ -206,7 +209,7 @@ def _reader(predictor: Predictor, config: data.Input) -> Any:
         if predictor.kind is Kind.KERAS:
             outputs = predictor.predict(images)
         else:
-            outputs = predictor.predict(predictor.image_input(np.rint((images + 1) * 127.5).astype(np.uint8)))
+            outputs = predictor.predict(predictor.image_input(evaluation.pixels(images)))
         answer = outputs.get(CLASS_MAP, next(iter(outputs.values())))
         answer = np.argmax(answer, -1) if answer.ndim == 4 else answer
         if answer.shape != images.shape[:3]:
