@@ -91,7 +91,7 @@ def _wait_for_swap(server: processes.EmbeddedServer, old: int) -> None:
 
 
 def _asked(plan: Plan, server: processes.EmbeddedServer, expected: Path | None = None) -> AbstractContextManager[Load]:
-    request = load.predict_request(plan.models.picture, load.input_name(server.address))
+    request = load.request_for(server.address, plan.models.picture)
     return load.on(server.address, server.pid, request, plan.clients, expected=expected)
 
 

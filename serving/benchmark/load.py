@@ -129,8 +129,8 @@ def predict_request(picture: Path, input_name: str) -> bytes:
     return request.SerializeToString()
 
 
-def input_name(address: str) -> str:
-    """The name of the one input of a server's model."""
+def request_for(address: str, picture: Path) -> bytes:
+    """A PredictRequest about a picture, .npy, for the one input of a server's model."""
     with tf_serving.Client(address, model_name=processes.MODEL) as client:
         (name,) = client.metadata().signatures["serving_default"].inputs
-    return name
+    return predict_request(picture, name)

@@ -79,7 +79,7 @@ def saved_model_cpu(plan: Plan) -> Row:
     with (
         batching_flags(plan) as flags,
         processes.EmbeddedServer(plan.models.served, flags) as server,
-        _warm_load(plan, server.address, server.pid) as loaded,
+        _asked(plan, server) as loaded,
         _in_process(plan, "saved_model") as alone,
     ):
         batch = round(server.mean_batch())
@@ -110,7 +110,7 @@ def _throughput_row(plan: Plan, peer: AbstractContextManager[Load], name: str, t
         ratios,
         statistics.median(ratios) >= target,
         " times",
-        f"{ours:.0f} against {theirs:.0f} pictures/s",
+        f"{ours:.0f} against {theirs:.0f} pictures/s; {' '.join(plan.a_core_a_batch)} on our side",
     )
 
 
@@ -169,11 +169,12 @@ def batching_flags(plan: Plan) -> Iterator[list[str]]:
 
 @contextmanager
 def _embedded(plan: Plan, flags: Sequence[str]) -> Iterator[Load]:
-    with (
-        processes.EmbeddedServer(plan.models.served, flags) as server,
-        _warm_load(plan, server.address, server.pid) as loaded,
-    ):
+    with processes.EmbeddedServer(plan.models.served, flags) as server, _asked(plan, server) as loaded:
         yield loaded
+
+
+def _asked(plan: Plan, server: processes.EmbeddedServer) -> AbstractContextManager[Load]:
+    return _warm_load(plan, server.address, server.pid, load.request_for(server.address, plan.models.picture))
 
 
 @contextmanager
@@ -201,9 +202,7 @@ def _pytriton(plan: Plan) -> Iterator[Load]:
 
 
 @contextmanager
-def _warm_load(plan: Plan, address: str, pid: int, request: bytes = b"", method: str = PREDICT) -> Iterator[Load]:
-    """Clients of a server that has warmed up; without a request they ask the model about its one input."""
-    request = request or load.predict_request(plan.models.picture, load.input_name(address))
+def _warm_load(plan: Plan, address: str, pid: int, request: bytes, method: str = PREDICT) -> Iterator[Load]:
     with load.on(address, pid, request, plan.clients, method=method) as loaded:
         loaded.closed_loop(_WARM_UP_SECONDS).require_success()
         yield loaded
