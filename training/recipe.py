@@ -102,6 +102,9 @@ class Recipe:
     prune_epochs: int = _field(2, "Epochs of pruning.")
     prune_learning_rate: float = _field(0.01, "Highest learning rate of pruning.")
     prune_ramp: float = _field(0.5, "Share of pruning's steps in which the sparsity rises.")
+    prune_allocation: str = _field(
+        "uniform", "Every kernel has that sparsity, or all together have it and large ones more.", ("uniform", "lamp")
+    )
     prune_frequency: int = _field(10, "Steps between two changes of the masks.")
     quantize_epochs: int = _field(2, "Epochs of quantization-aware training.")
     quantize_learning_rate: float = _field(0.002, "Highest learning rate of quantization-aware training.")

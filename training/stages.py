@@ -53,7 +53,7 @@ def stages(recipe: Recipe, pictures: Pictures) -> list[Stage]:
         # comes within 0.1 % of the sparsity that was asked for.
         frequency = min(recipe.prune_frequency, max(1, end // 10))
         schedule = km.PolynomialDecay(0.0, recipe.sparsity, 0, end, frequency=frequency)
-        return km.prune(model or build(), schedule)
+        return km.prune(model or build(), schedule, allocation=recipe.prune_allocation)
 
     def quantize(model: keras.Model | None, steps: int) -> keras.Model:
         aware = km.quantize_aware(model or build(), freeze_after=round(recipe.quantize_freeze * steps))

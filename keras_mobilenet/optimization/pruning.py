@@ -8,6 +8,7 @@ import keras
 from keras import layers
 
 from keras_mobilenet import graph
+from keras_mobilenet.optimization.allocation import ALLOCATIONS, sparsities
 from keras_mobilenet.optimization.pruning_constraint import PruningConstraint
 from keras_mobilenet.optimization.pruning_schedules import Schedule
 
@@ -49,6 +50,7 @@ def prune(
     block_size: tuple[int, int] = (1, 1),
     block_pooling: str = "AVG",
     sparsity_m_by_n: tuple[int, int] | None = None,
+    allocation: str = "uniform",
     depthwise: bool = False,
     layers: Collection[str] | None = None,
     name: str | None = None,
@@ -69,6 +71,9 @@ def prune(
         block_pooling: What of the magnitudes in a block counts: "AVG" or "MAX".
         sparsity_m_by_n: (m, n), such as (2, 4): m of n weights in a row along the input channels become zero. The mask
             is made once, when the schedule begins; its sparsity is m / n, whatever the schedule says. Not with blocks.
+        allocation: How the schedule's sparsity is shared out. "uniform": every kernel has it, as in tfmot. "lamp": all
+            of them together have it, and large kernels, which have weights to spare, more of it than small ones; the
+            shares are taken from the weights of `model`. Not with `sparsity_m_by_n`.
         depthwise: Whether depthwise kernels are pruned too. They hold 1 % of a MobileNet's weights.
         layers: Names of the layers to prune, depthwise ones only together with `depthwise`; None for all.
         name: Name of the new model; by default that of `model`.
@@ -89,20 +94,25 @@ def prune(
     print(km.sparsity(pruned))
     ```
 
-    Source: arXiv:1710.01878 (the schedule); the masks are those of tensorflow-model-optimization 0.8.
+    Source: arXiv:1710.01878 (the schedule), arXiv:2010.07611 ("lamp"); the masks are those of
+        tensorflow-model-optimization 0.8.
     """
-    options = {"schedule": Schedule.of(schedule).config} | _pattern(block_size, block_pooling, sparsity_m_by_n)
+    schedule = Schedule.of(schedule)
+    options = {"schedule": schedule.config} | _pattern(block_size, block_pooling, sparsity_m_by_n, allocation)
     flat = graph.copy(model)
     chosen = _chosen(flat, depthwise, layers)
     for layer, kernel in chosen:
         _check_fit(layer, getattr(layer, kernel.weight).shape, options)
+    factors = _factors(chosen, schedule.final_sparsity, allocation)
     rebuilt: dict[str, keras.layers.Layer] = {}
 
     def call(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
         if layer.name not in rebuilt:
             config = layer.get_config()
-            for kernel in (kernel for chosen_layer, kernel in chosen if chosen_layer is layer):
-                config[kernel.constraint] = _constraint(layer, kernel, options)
+            for (chosen_layer, kernel), factor in zip(chosen, factors, strict=True):
+                if chosen_layer is layer:
+                    own = options | {"sparsity_factor": factor}
+                    config[kernel.constraint] = _constraint(layer, kernel, own)
             rebuilt[layer.name] = type(layer).from_config(config)
         return rebuilt[layer.name](*args, **kwargs)
 
@@ -149,6 +159,14 @@ def _chosen(
     return chosen
 
 
+def _factors(chosen: list[tuple[keras.layers.Layer, Kernel]], sparsity: float, allocation: str) -> list[float]:
+    """What the schedule's sparsity is multiplied by for each kernel."""
+    if not sparsity:
+        return [1.0] * len(chosen)
+    values = [keras.ops.convert_to_numpy(getattr(layer, kernel.weight)) for layer, kernel in chosen]
+    return [share / sparsity for share in sparsities(values, sparsity, allocation)]
+
+
 def _constraint(layer: keras.layers.Layer, kernel: Kernel, options: dict[str, Any]) -> PruningConstraint:
     before = getattr(layer, kernel.constraint)
     if isinstance(before, PruningConstraint):
@@ -176,18 +194,25 @@ def _own_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
     return [weight for weight in layer.weights if id(weight) not in masks]
 
 
-def _pattern(block_size: Any, block_pooling: str, m_by_n: Any) -> dict[str, Any]:
+def _pattern(block_size: Any, block_pooling: str, m_by_n: Any, allocation: str) -> dict[str, Any]:
     """What is pruned as one, checked."""
     block = _whole_numbers("block_size", block_size, "(rows, columns), each 1 or more, such as (4, 1)")
     if min(block) < 1:
         raise ValueError(f"`block_size={block_size!r}` has no weights: pass (rows, columns), each 1 or more.")
     if block_pooling not in ("AVG", "MAX"):
         raise ValueError(f'`block_pooling={block_pooling!r}` is unknown: pass "AVG" or "MAX".')
+    if allocation not in ALLOCATIONS:
+        raise ValueError(f"`allocation={allocation!r}` is unknown: pass {' or '.join(map(repr, ALLOCATIONS))}.")
     if m_by_n is None:
         return {"block_size": block, "block_pooling": block_pooling}
     m, n = _whole_numbers("sparsity_m_by_n", m_by_n, "(m, n), such as (2, 4)")
     if not 0 < m < n:
         raise ValueError(f"`sparsity_m_by_n={m_by_n!r}` is no pattern: pass (m, n) with 0 < m < n, such as (2, 4).")
+    if allocation != "uniform":
+        raise ValueError(
+            f"`sparsity_m_by_n={m, n}` prunes every kernel alike, and `allocation={allocation!r}` does not: leave one "
+            "of them out."
+        )
     if block != (1, 1):
         raise ValueError(
             f"`block_size={block}` and `sparsity_m_by_n={m, n}` exclude each other: leave one of them out."

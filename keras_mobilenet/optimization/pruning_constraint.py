@@ -37,6 +37,7 @@ class PruningConstraint(keras.constraints.Constraint, keras.layers.Layer):
         block_size: (rows, columns) of the blocks that are pruned as one.
         block_pooling: "AVG" or "MAX".
         sparsity_m_by_n: (m, n), or None. The mask is then made once, at the schedule's begin.
+        sparsity_factor: What the schedule's sparsity is multiplied by for this kernel.
         constraint: Another constraint on the same kernel, applied first.
         **kwargs: Those of `keras.layers.Layer`.
     """
@@ -48,6 +49,7 @@ class PruningConstraint(keras.constraints.Constraint, keras.layers.Layer):
         block_size: Sequence[int] = (1, 1),
         block_pooling: str = "AVG",
         sparsity_m_by_n: Sequence[int] | None = None,
+        sparsity_factor: float = 1.0,
         constraint: Any = None,
         **kwargs: Any,
     ) -> None:
@@ -57,6 +59,7 @@ class PruningConstraint(keras.constraints.Constraint, keras.layers.Layer):
         self.block_size = tuple(block_size)
         self.block_pooling = block_pooling
         self.sparsity_m_by_n = tuple(sparsity_m_by_n) if sparsity_m_by_n is not None else None
+        self.sparsity_factor = sparsity_factor
         self.constraint = keras.constraints.get(constraint)
         # Every replica computes the same mask from the same kernel; there is nothing to aggregate.
         options: dict[str, Any] = {"trainable": False, "aggregation": "none", "autocast": False}
@@ -110,7 +113,8 @@ class PruningConstraint(keras.constraints.Constraint, keras.layers.Layer):
         kernel, mask = tf.convert_to_tensor(kernel), tf.convert_to_tensor(self.mask)
         signature = ((None,) if unstructured else shape, kernel.dtype)
         function = _mask_function(self.schedule_json, *pattern, *signature)
-        return tf.reshape(function(tf.reshape(kernel, shape), tf.reshape(mask, shape), step), self.shape)
+        factor = tf.constant(self.sparsity_factor, tf.float32)
+        return tf.reshape(function(tf.reshape(kernel, shape), tf.reshape(mask, shape), step, factor), self.shape)
 
     def get_config(self) -> dict[str, Any]:  # noqa: D102
         return {
@@ -120,6 +124,7 @@ class PruningConstraint(keras.constraints.Constraint, keras.layers.Layer):
             "block_size": list(self.block_size),
             "block_pooling": self.block_pooling,
             "sparsity_m_by_n": list(self.sparsity_m_by_n) if self.sparsity_m_by_n is not None else None,
+            "sparsity_factor": self.sparsity_factor,
             "constraint": keras.constraints.serialize(self.constraint) if self.constraint is not None else None,
         }
 
@@ -136,8 +141,8 @@ def _mask_function(
     m_by_n: tuple[int, int] | None,
     shape: tuple[int | None, ...],
     dtype: Any,
-) -> Callable[[Any, Any, Any], Any]:
-    """The function (kernel, mask, step) -> mask at that step.
+) -> Callable[[Any, Any, Any, Any], Any]:
+    """The function (kernel, mask, step, factor on the schedule's sparsity) -> mask at that step.
 
     All kernels that are pruned alike share it, and it is kept out of the graph that calls it: with a branch for each
     kernel in the graph of a training step, the first step took three times as long.
@@ -147,16 +152,17 @@ def _mask_function(
     def is_due(step: Any) -> Any:
         return tf.equal(step, schedule.begin_step) if m_by_n is not None else schedule(step)[0]
 
-    def next_mask(kernel: Any, mask: Any, step: Any) -> Any:
+    def next_mask(kernel: Any, mask: Any, step: Any, factor: Any) -> Any:
         def update() -> Any:
             kept = _masked(kernel, mask)
             if m_by_n is not None:
                 return masks.m_by_n_mask(kept, m_by_n) & mask
-            return masks.magnitude_mask(kept, schedule(step)[1], block_size, block_pooling) & mask
+            return masks.magnitude_mask(kept, factor * schedule(step)[1], block_size, block_pooling) & mask
 
         return tf.cond(is_due(step), update, lambda: mask)
 
     signature = [tf.TensorSpec(shape, dtype), tf.TensorSpec(shape, tf.bool), tf.TensorSpec([], tf.int64)]
+    signature.append(tf.TensorSpec([], tf.float32))
     return tf.function(
         next_mask, input_signature=signature, autograph=False, experimental_attributes={"_noinline": True}
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_mobilenet.optimization import tfmot
 
@@ -66,6 +67,11 @@ class Schedule:
     def begin_step(self) -> int:
         """The first step of pruning."""
         return int(self.config["config"].get("begin_step", 0))
+
+    @property
+    def final_sparsity(self) -> float:
+        """The sparsity that it ends with."""
+        return float(self(tf.constant(tf.int64.max))[1])
 
     def __call__(self, step: Any) -> tuple[Any, Any]:
         """Whether masks change at a step (bool scalar), and the sparsity that they then have (float32 scalar)."""

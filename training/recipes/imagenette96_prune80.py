@@ -11,4 +11,4 @@ import dataclasses
 
 from training.recipes import imagenette96_prune50
 
-RECIPE = dataclasses.replace(imagenette96_prune50.RECIPE, stages="float,prune", sparsity=0.8)
+RECIPE = dataclasses.replace(imagenette96_prune50.RECIPE, stages="float,prune", sparsity=0.8, prune_allocation="lamp")

@@ -54,6 +54,19 @@ def test_layers_and_depthwise_choose():
     }
 
 
+def test_lamp_shares_out_the_same_number_of_zeros(tmp_path):
+    schedule = km.PolynomialDecay(0.0, 0.8, begin_step=0, end_step=4, frequency=1)
+    pruned = km.prune(network(), schedule, allocation="lamp")
+    pruned.compile(keras.optimizers.SGD(0.0), "mse")
+    pruned.save(tmp_path / "pruned.keras")
+    for model in (pruned, keras.models.load_model(tmp_path / "pruned.keras", compile=True)):
+        model.fit(np.zeros((8, 8, 8, 3)), np.zeros((8, 4)), batch_size=1, verbose=0)
+        report = km.sparsity(model)
+        uniform = km.sparsity(km.prune(network(), km.ConstantSparsity(0.8, **NOW)))
+        assert report.zeros == pytest.approx(uniform.zeros, abs=2)  # each kernel is rounded by itself
+        assert len({round(row.sparsity, 2) for row in report.layers if row.zeros}) == 3
+
+
 def test_two_of_four_and_blocks():
     pruned = km.prune(network(), km.ConstantSparsity(0.9, 0), sparsity_m_by_n=(2, 4))
     rows = {row.layer: row for row in km.sparsity(pruned).layers}
@@ -166,6 +179,8 @@ def test_sparsity_is_a_table_of_frozen_rows():
         ({"block_pooling": "MIN"}, "'MIN'.*AVG"),
         ({"sparsity_m_by_n": (4, 4)}, "\\(4, 4\\).*0 < m < n"),
         ({"sparsity_m_by_n": (2, 4), "block_size": (2, 2)}, "exclude each other"),
+        ({"allocation": "global"}, "'global'.*'uniform' or 'lamp'"),
+        ({"sparsity_m_by_n": (2, 4), "allocation": "lamp"}, "leave one of them out"),
         ({"layers": ["stem", "nowhere"]}, "nowhere.*stem, pointwise, logits"),
         ({"layers": ["depthwise"]}, "depthwise=True"),
         ({"layers": []}, "nothing to prune"),
