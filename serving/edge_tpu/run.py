@@ -103,7 +103,8 @@ def _answers(pipeline: Pipeline, model: Path, paths: Sequence[Path]) -> Iterator
         outputs = pipeline.predict(fed)
         task = _TASK.value or tasks.recognise(last, outputs)
         threshold = _THRESHOLD.value if _THRESHOLD.value is not None else _BOX_THRESHOLD * (task == "detection")
-        answer = tasks.read(task, last, outputs, tasks.Settings(names, _TOP.value, threshold), image.size)
+        settings = tasks.Settings(names, _TOP.value, threshold)
+        answer = tasks.read(task, tasks.detection_outputs(last), outputs, settings, image.size)
         row: dict[str, Any] = {"task": task, "lines": answer.lines(), "answer": answer.json()}
         overlay = answer.overlay(image)
         if overlay is not None:

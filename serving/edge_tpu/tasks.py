@@ -13,6 +13,8 @@ from keras_mobilenet.runtime import Kind, Predictor
 from serving.edge_tpu import labels, pictures
 
 DETECTION_OPERATOR = "TFLite_Detection_PostProcess"
+DETECTION_OUTPUTS = ("boxes", "classes", "scores", "num_detections")
+"""Of an exported detector's SavedModel."""
 NAMES = ("classification", "detection", "segmentation")
 _LEAST_SHARE = 0.001  # of a picture, for a class to be listed
 
@@ -99,9 +101,12 @@ class Mask(Answer):
 
 
 def detection_outputs(predictor: Predictor) -> list[str] | None:
-    """Names of boxes, classes, scores and count of a model that ends in TFLite's post-processing, or None."""
+    """Names of boxes, classes, scores and count of a detector, or None.
+
+    A .tflite file has to end in TFLite's post-processing, a SavedModel to have the outputs of `km.export_saved_model`.
+    """
     if predictor.kind is not Kind.TFLITE:
-        return None
+        return list(DETECTION_OUTPUTS) if predictor.outputs.keys() >= set(DETECTION_OUTPUTS) else None
     operators = tflite_file.read(predictor.path).main.operators
     operator = next((operator for operator in operators if operator.name == DETECTION_OPERATOR), None)
     names = {spec.index: name for name, spec in predictor.outputs.items()}
@@ -128,11 +133,11 @@ def recognise(predictor: Predictor, outputs: Mapping[str, np.ndarray]) -> str:
 
 
 def read(
-    task: str, predictor: Predictor, outputs: Mapping[str, np.ndarray], settings: Settings, size: tuple[int, int]
+    task: str, boxes: list[str] | None, outputs: Mapping[str, np.ndarray], settings: Settings, size: tuple[int, int]
 ) -> Answer:
-    """Reads the outputs for one picture of (width, height) `size`."""
+    """Reads the outputs for one picture of (width, height) `size`; `boxes` are the model's `detection_outputs`."""
     if task == "detection":
-        return _boxes(detection_outputs(predictor), outputs, settings, size)
+        return _boxes(boxes, outputs, settings, size)
     if task == "segmentation":
         return _mask(_one(outputs), settings)
     return _classes(_one(outputs), settings)
@@ -159,7 +164,10 @@ def _boxes(
     names: list[str] | None, outputs: Mapping[str, np.ndarray], settings: Settings, size: tuple[int, int]
 ) -> Boxes:
     if names is None:
-        raise ValueError(f"the model doesn't end in {DETECTION_OPERATOR}; other detectors aren't read here")
+        raise ValueError(
+            f"the model doesn't end in {DETECTION_OPERATOR}, nor are its outputs {', '.join(DETECTION_OUTPUTS)}; other "
+            "detectors aren't read here"
+        )
     boxes, classes, scores, count = (outputs[name] for name in names)
     width, height = size
     rows = []

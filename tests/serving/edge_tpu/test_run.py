@@ -88,7 +88,7 @@ def test_the_mask_agrees_with_the_photos_own(weights, photos):
     image = pictures.read(photos / "bird_segmentation.bmp")
     outputs = predictor.predict(pictures.resized(image, (513, 513)))
     assert tasks.recognise(predictor, outputs) == "segmentation"
-    answer = tasks.read("segmentation", predictor, outputs, tasks.Settings({}, 5, 0.0), image.size)
+    answer = tasks.read("segmentation", None, outputs, tasks.Settings({}, 5, 0.0), image.size)
     with Image.open(photos / "bird_segmentation_mask.bmp") as mask:
         expected = np.asarray(mask.convert("L").resize((513, 513), Image.Resampling.NEAREST)) > 0
     bird = answer.mask == 3
