@@ -3,6 +3,7 @@
 import ctypes
 import importlib
 import os
+import warnings
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -55,12 +56,17 @@ class LiteRTBackend(Backend):
         """Makes an interpreter; on an Edge TPU all of them share the device."""
         litert = _litert()
         delegates = [] if self._device == "cpu" else [_delegate(litert, self._device, self._options)]
+        options = {"num_threads": self._threads, "experimental_delegates": delegates}
         try:
-            interpreter = litert.Interpreter(
-                model_content=self._content, num_threads=self._threads, experimental_delegates=delegates
-            )
-            interpreter.allocate_tensors()
-        except (RuntimeError, ValueError) as error:
+            interpreter = _interpreter(litert, self._content, **options)
+        except RuntimeError as error:
+            if "XNNPACK" not in str(error):
+                raise RuntimeError(f"LiteRT can't run {self._path}: {error}") from error
+            # XNNPACK refuses scales that it has no fixed-point factor for; LiteRT's own kernels have one.
+            warnings.warn(f"XNNPACK can't run {self._path}; LiteRT's own kernels, which are slower, do.", stacklevel=2)
+            plain = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+            interpreter = _interpreter(litert, self._content, experimental_op_resolver_type=plain, **options)
+        except ValueError as error:
             raise RuntimeError(f"LiteRT can't run {self._path}: {error}") from error
         return _InterpreterSession(interpreter, self._inputs, self._outputs)
 
@@ -91,6 +97,12 @@ class _InterpreterSession(Session):
         if changed:
             self._interpreter.allocate_tensors()
             self._shapes |= changed
+
+
+def _interpreter(litert: ModuleType, content: bytes, **options: Any) -> Any:
+    interpreter = litert.Interpreter(model_content=content, **options)
+    interpreter.allocate_tensors()
+    return interpreter
 
 
 def _litert() -> ModuleType:

@@ -56,8 +56,8 @@ def stored_models(tmp_path_factory):
     return folder, model
 
 
-def reference(path, picture):
-    interpreter = litert.Interpreter(str(path))
+def reference(path, picture, **options):
+    interpreter = litert.Interpreter(str(path), **options)
     interpreter.allocate_tensors()
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], picture)
     interpreter.invoke()
@@ -106,6 +106,28 @@ def test_our_own_layers_are_known_to_a_fresh_process(tmp_path):
         "numpy.testing.assert_allclose(result, numpy.load(sys.argv[1] + '/expected.npy'), atol=1e-5)"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
+
+
+def test_a_file_that_xnnpack_refuses_is_run_by_litert_s_own_kernels(tmp_path, pictures):
+    """Weights of a million before a ReLU6: a scale that XNNPACK has no fixed-point factor for."""
+    import keras
+
+    import keras_mobilenet as km
+
+    image = keras.Input((32, 32, 3), name="image")
+    x = keras.layers.ReLU(6.0)(keras.layers.Conv2D(8, 1, kernel_initializer=keras.initializers.Constant(1e6))(image))
+    model = keras.Model(image, keras.layers.Conv2D(4, 1)(keras.layers.GlobalAveragePooling2D(keepdims=True)(x)))
+    pixels = np.random.default_rng(0).uniform(-1, 1, (64, 32, 32, 3)).astype("float32")
+    km.convert_tflite(model, "int8", pixels, path=tmp_path / "model.tflite")
+    with pytest.warns(UserWarning, match="XNNPACK can't run .*model.tflite"):
+        predictor = Predictor(tmp_path / "model.tflite")
+    (result,) = predictor.predict(pictures[:2, :32, :32]).values()
+    kernels = litert.OpResolverType.BUILTIN_REF
+    with pytest.raises(RuntimeError, match="XNNPACK"):
+        reference(tmp_path / "model.tflite", pictures[:1, :32, :32])
+    expected = reference(tmp_path / "model.tflite", pictures[:1, :32, :32], experimental_op_resolver_type=kernels)
+    scale, zero = next(iter(predictor.outputs.values())).quantization
+    np.testing.assert_allclose(result[:1], (expected.astype("float32") - zero) * scale, atol=scale)
 
 
 def test_names_come_from_the_signature(stored_models):
