@@ -126,7 +126,8 @@ def test_a_file_that_xnnpack_refuses_is_run_by_litert_s_own_kernels(tmp_path, pi
     with pytest.raises(RuntimeError, match="XNNPACK"):
         reference(tmp_path / "model.tflite", pictures[:1, :32, :32])
     expected = reference(tmp_path / "model.tflite", pictures[:1, :32, :32], experimental_op_resolver_type=kernels)
-    scale, zero = next(iter(predictor.outputs.values())).quantization
+    quantization = next(iter(predictor.outputs.values())).quantization
+    (scale,), (zero,) = quantization.scale, quantization.zero_point
     np.testing.assert_allclose(result[:1], (expected.astype("float32") - zero) * scale, atol=scale)
 
 
