@@ -1,0 +1,1 @@
+"""Many pictures at once, with Apache Beam: `python -m serving.batch`."""
