@@ -45,7 +45,7 @@ def stages(recipe: Recipe, pictures: Pictures) -> list[Stage]:
 
     def build(model: keras.Model | None = None, steps: int = 0) -> keras.Model:
         del model, steps
-        return tasks.get(recipe.task).build(recipe, pictures.class_names)
+        return built(recipe, pictures)
 
     def prune(model: keras.Model | None, steps: int) -> keras.Model:
         end = max(1, round(recipe.prune_ramp * steps))
@@ -66,6 +66,14 @@ def stages(recipe: Recipe, pictures: Pictures) -> list[Stage]:
         "quantize": Stage("quantize", recipe.quantize_epochs, recipe.quantize_learning_rate, quantize),
     }
     return [known[name] for name in recipe.stage_names]
+
+
+def built(recipe: Recipe, pictures: Pictures) -> keras.Model:
+    """The network of a recipe, as its training starts."""
+    model = tasks.get(recipe.task).build(recipe, pictures.class_names)
+    if recipe.freeze_batch_norm:
+        network.freeze_batch_norm(model)
+    return model
 
 
 def run(recipe: Recipe, pictures: Pictures, output_dir: Path, cluster: Cluster) -> dict[str, Path]:
@@ -151,7 +159,7 @@ def train(
     trainer.take_average()
     cluster.check_equal(model.variables)
     if keras.config.dtype_policy().name != "float32":
-        again = functools.partial(task.build, dataclasses.replace(recipe, weights=None), pictures.class_names)
+        again = functools.partial(built, dataclasses.replace(recipe, weights=None), pictures)
         cluster.publish(lambda path: network.in_float32(model, again).save(path), folder / MODEL_FILE)
     else:
         cluster.publish(model.save, folder / MODEL_FILE)

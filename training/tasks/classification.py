@@ -73,8 +73,6 @@ class Classification:
             for layer in backbone.layers:
                 if layer.weights:
                     model.get_layer(layer.name).set_weights(layer.get_weights())
-        if recipe.freeze_batch_norm:
-            network.freeze_batch_norm(model)
         return model
 
     def loss(self, recipe: Recipe, names: Sequence[str], model: keras.Model) -> losses.Loss:

@@ -102,7 +102,7 @@ class Detection:
 
     def build(self, recipe: Recipe, names: Sequence[str]) -> keras.Model:
         """SSDLite or SSD."""
-        model = km.SSDLite(
+        return km.SSDLite(
             recipe.model,
             recipe.alpha,
             recipe.image_size,
@@ -112,9 +112,6 @@ class Detection:
             scores=recipe.scores,
             batch_norm_momentum=recipe.batch_norm_momentum,
         )
-        if recipe.freeze_batch_norm:
-            network.freeze_batch_norm(model)
-        return model
 
     def loss(self, recipe: Recipe, names: Sequence[str], model: keras.Model) -> losses.Loss:
         """Smooth L1 on boxes; focal loss or hard negatives on classes."""

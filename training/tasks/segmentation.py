@@ -104,7 +104,7 @@ class Segmentation:
 
     def build(self, recipe: Recipe, names: Sequence[str]) -> keras.Model:
         """DeepLabv3."""
-        model = km.DeepLabV3(
+        return km.DeepLabV3(
             recipe.model,
             recipe.alpha,
             recipe.image_size,
@@ -115,9 +115,6 @@ class Segmentation:
             dropout=recipe.dropout,
             batch_norm_momentum=recipe.batch_norm_momentum,
         )
-        if recipe.freeze_batch_norm:
-            network.freeze_batch_norm(model)
-        return model
 
     def loss(self, recipe: Recipe, names: Sequence[str], model: keras.Model) -> losses.Loss:
         """Softmax cross-entropy, the mean over a picture's pixels that count."""
