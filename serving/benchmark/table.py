@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-_PACKAGES = ("tensorflow", "ai-edge-litert", "grpcio", "numpy")
+_PACKAGES = ("tensorflow", "ai-edge-litert", "grpcio", "numpy", "apache-beam")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +70,18 @@ def circumstances() -> dict[str, Any]:
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
         "machine": f"{platform.machine()}, {psutil.cpu_count()} CPUs, load {psutil.getloadavg()[2]:.1f} before",
         "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
-        "command": "python -m serving.benchmark " + shlex.join(sys.argv[1:]),
+        "packages": {name: version for name in _PACKAGES if (version := _version(name))},
+        "command": f"python -m {_program()} {shlex.join(sys.argv[1:])}",
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _program() -> str:
+    """The module that was run; a package stands for its `__main__`."""
+    return sys.modules["__main__"].__spec__.name.removesuffix(".__main__")
