@@ -9,6 +9,7 @@ import apache_beam as beam
 from apache_beam.io import fileio, tfrecordio
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
+from google.protobuf.message import DecodeError
 
 from keras_mobilenet import wire
 from serving.batch.pictures import BadPicture, Encoded
@@ -123,7 +124,7 @@ def picture_of(record: Encoded) -> Encoded:
     example = wire.message_class("tensorflow.Example")()
     try:
         example.ParseFromString(record.contents)
-    except ValueError as error:  # protobuf's DecodeError
+    except DecodeError as error:
         raise BadPicture(f"the record is no tf.train.Example: {error}") from error
     values = example.features.feature[_FEATURE].bytes_list.value
     if len(values) != 1:
