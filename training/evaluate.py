@@ -17,6 +17,7 @@ from absl import app, flags
 from keras_mobilenet import segmentation
 from keras_mobilenet.runtime import Predictor
 from training import console, data, evaluation, recipe, results, tasks
+from training.data.boxes import BoxInput
 from training.data.masks import MaskInput
 
 _ARTIFACT = flags.DEFINE_string(
@@ -63,8 +64,10 @@ def open_split() -> data.Split:
 
 def input_config(size: tuple[int, int], batch_size: int) -> data.Input:
     """What the model is fed."""
-    if _TASK.value != "segmentation":
+    if _TASK.value == "classification":
         return data.Input(size, batch_size, evaluation_crop=_CROP.value or None)
+    if _TASK.value == "detection":
+        return BoxInput(size, batch_size, evaluation_crop=None)
     scales = segmentation.SCALES if _MULTI_SCALE.value else ()
     return MaskInput(size, batch_size, evaluation_crop=None, evaluation_scales=scales, evaluation_flip=_FLIP.value)
 

@@ -23,6 +23,7 @@ from absl import app, flags
 import keras_mobilenet as km
 from keras_mobilenet import preprocessing
 from keras_mobilenet.weights import published
+from training import results
 
 _DATA = flags.DEFINE_string("data", "../shared/data", "Folder with weights/ and imagenet/ccby400/.")
 _TABLES = flags.DEFINE_multi_enum("tables", ["parity", "accuracy"], ["parity", "accuracy"], "What to print.")
@@ -261,17 +262,12 @@ def _percent(top: tuple[float, float] | None) -> str:
     return f"{top[0]:.1f} / {top[1]:.1f}" if top else ""
 
 
-def _machine() -> str:
-    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    name = models[0].partition(":")[2].strip() if models else platform.processor()
-    return f"{len(models)} cores of {name}, Python {platform.python_version()}, Keras {keras.__version__}"
-
-
 def main(argv: list[str]) -> None:
     """Prints the tables."""
     start = time.monotonic()
     print(
-        f"`{shlex.join(['python', '-m', 'training.parity', *sys.argv[1:]])}`, {datetime.date.today()}, {_machine()}\n"
+        f"`{shlex.join(['python', '-m', 'training.parity', *sys.argv[1:]])}`, {datetime.date.today()}, "
+        f"{results.machine()}, Python {platform.python_version()}, Keras {keras.__version__}\n"
     )
     if "parity" in _TABLES.value:
         _print_parity()

@@ -59,7 +59,7 @@ class BoxInput(pipeline.Input):
     crop: bool = False
 
 
-def batches(split: Split, config: pipeline.Input, *, training: bool, **place: int | None) -> tf.data.Dataset:
+def batches(split: Split, config: BoxInput, *, training: bool, **place: int | None) -> tf.data.Dataset:
     """Batches of normalised pictures and their boxes; the arguments are those of `data.batches`.
 
     Args:
@@ -97,9 +97,9 @@ def _read(split: Split, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tens
 
 
 def _changed(
-    image: tf.Tensor, boxes: tf.Tensor, classes: tf.Tensor, config: pipeline.Input, seed: tf.Tensor
+    image: tf.Tensor, boxes: tf.Tensor, classes: tf.Tensor, config: BoxInput, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    if getattr(config, "crop", False):
+    if config.crop:
         image, boxes, classes = _cropped(image, boxes, classes, seed + CROP)
     if config.augmentation.flip:
         mirrored = tf.random.stateless_uniform([], seed + FLIP) < 0.5

@@ -57,7 +57,7 @@ def read_mask(contents: bytes) -> np.ndarray:
         raise ValueError(f"a mask can't be read: {error}") from error
 
 
-def batches(split: Split, config: pipeline.Input, *, training: bool, **place: int | None) -> tf.data.Dataset:
+def batches(split: Split, config: MaskInput, *, training: bool, **place: int | None) -> tf.data.Dataset:
     """Batches of normalised pictures and their masks; the arguments are those of `data.batches`.
 
     Args:
@@ -99,13 +99,13 @@ def _read(split: Split, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _scaled(
-    image: tf.Tensor, mask: tf.Tensor, config: pipeline.Input, seed: tf.Tensor | None
+    image: tf.Tensor, mask: tf.Tensor, config: MaskInput, seed: tf.Tensor | None
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Picture and mask shrunk to what fits, and in training made larger or smaller at random."""
     sides = tf.cast(tf.shape(image)[:2], tf.float32)
     factor = tf.minimum(1.0, tf.reduce_min(tf.constant(config.image_size, tf.float32) / sides))
     if seed is not None:
-        least, largest = getattr(config, "scale", (1.0, 1.0))
+        least, largest = config.scale
         factors = np.arange(least, largest + 1e-6, STEP).astype(np.float32)
         chance = tf.random.stateless_uniform([], seed + SCALE, 0, len(factors), tf.int32)
         factor *= tf.gather(tf.constant(factors), chance)

@@ -81,7 +81,7 @@ class Detection:
         """As `load_boxes`."""
         return load_boxes(name, data_dir, **options)
 
-    def input_config(self, recipe: Recipe) -> data.Input:
+    def input_config(self, recipe: Recipe) -> boxes.BoxInput:
         """Size and changes of the recipe; pictures are stretched to the size."""
         return boxes.BoxInput(
             image_size=(recipe.image_size, recipe.image_size),
@@ -92,7 +92,7 @@ class Detection:
             crop=recipe.box_crop,
         )
 
-    def batches(self, split: data.Split, config: data.Input, *, training: bool, **options: int) -> tf.data.Dataset:
+    def batches(self, split: data.Split, config: boxes.BoxInput, *, training: bool, **options: int) -> tf.data.Dataset:
         """Labels are `boxes` and `classes`."""
         return boxes.batches(split, config, training=training, **options)
 
@@ -120,7 +120,7 @@ class Detection:
         return lambda images, labels, outputs: loss(labels, outputs)
 
     def validation(
-        self, recipe: Recipe, split: data.Split, config: data.Input, model: keras.Model, cluster: Cluster
+        self, recipe: Recipe, split: data.Split, config: boxes.BoxInput, model: keras.Model, cluster: Cluster
     ) -> metrics.Evaluate:
         """Average precision; every process looks at all pictures, as it is no sum over them."""
         del recipe, cluster
@@ -135,7 +135,7 @@ class Detection:
 
         return evaluate
 
-    def measure(self, predictor: Predictor, split: data.Split, config: data.Input, progress: bool = False) -> Said:
+    def measure(self, predictor: Predictor, split: data.Split, config: boxes.BoxInput, progress: bool = False) -> Said:
         """Average precision of a stored detector."""
         head = detection.head_of(network.load(predictor.path)) if predictor.kind is Kind.KERAS else None
         found: list[Found] = []

@@ -83,7 +83,7 @@ class Segmentation:
         """As `load_masks`."""
         return load_masks(name, data_dir, **options)
 
-    def input_config(self, recipe: Recipe) -> data.Input:
+    def input_config(self, recipe: Recipe) -> masks.MaskInput:
         """Size and changes of the recipe; pictures keep their shape and are padded."""
         return masks.MaskInput(
             image_size=(recipe.image_size, recipe.image_size),
@@ -94,7 +94,7 @@ class Segmentation:
             scale=(recipe.scale_min, recipe.scale_max),
         )
 
-    def batches(self, split: data.Split, config: data.Input, *, training: bool, **options: int) -> tf.data.Dataset:
+    def batches(self, split: data.Split, config: masks.MaskInput, *, training: bool, **options: int) -> tf.data.Dataset:
         """Labels are classes, int32 [N, height, width], with `segmentation.VOID` for none."""
         return masks.batches(split, config, training=training, **options)
 
@@ -122,7 +122,7 @@ class Segmentation:
         return lambda images, labels, logits: pixel_cross_entropy(labels, logits)
 
     def validation(
-        self, recipe: Recipe, split: data.Split, config: data.Input, model: keras.Model, cluster: Cluster
+        self, recipe: Recipe, split: data.Split, config: masks.MaskInput, model: keras.Model, cluster: Cluster
     ) -> metrics.Evaluate:
         """Each process counts on its share of the pictures, and all get the figures of the whole."""
         del recipe, model
@@ -137,7 +137,7 @@ class Segmentation:
 
         return evaluate
 
-    def measure(self, predictor: Predictor, split: data.Split, config: data.Input, progress: bool = False) -> Said:
+    def measure(self, predictor: Predictor, split: data.Split, config: masks.MaskInput, progress: bool = False) -> Said:
         """Mean IoU of a stored segmenter."""
         class_map, classes = _reader(predictor, config), len(split.class_names)
         counts = np.zeros((classes, classes), np.int64)
@@ -192,10 +192,10 @@ def _figures(counts: np.ndarray) -> dict[str, float]:
     }
 
 
-def _reader(predictor: Predictor, config: data.Input) -> Any:
+def _reader(predictor: Predictor, config: masks.MaskInput) -> Any:
     """A function from float images [N, H, W, 3] in [-1, 1] to classes [N, H, W]."""
-    scales = getattr(config, "evaluation_scales", ())
-    flip = getattr(config, "evaluation_flip", False)
+    scales = config.evaluation_scales
+    flip = config.evaluation_flip
     if scales or flip:
         if predictor.kind is not Kind.KERAS:
             raise ValueError(f"Several scales and flips are for a .keras file; {predictor.path} reads a single size.")
