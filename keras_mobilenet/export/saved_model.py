@@ -49,6 +49,8 @@ def export_saved_model(
         tflite: `model.tflite` of the version, which TF Serving runs with `--prefer_tflite_model`, and an Edge TPU: what
             `km.convert_tflite` returned, the path of such a file, or, to convert `model`, "float32", "float16",
             "dynamic" or (of a quantization-aware model) "int8". That of a detector ends in `non_max_suppression`.
+            Warm-up requests are then for what both forms answer: `serving_default` beside a file that takes uint8,
+            none beside another.
         non_max_suppression: Which boxes of a detector remain; by default `km.NonMaxSuppression()`.
 
     Returns:
@@ -91,7 +93,7 @@ def export_saved_model(
             (scratch / LABELS_FILE).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
         if content is not None:
             (scratch / TFLITE_FILE).write_bytes(content)
-        warmup.write(scratch, directory.resolve().name, size, list(served))
+        warmup.write(scratch, directory.resolve().name, size, _warmed_up(served, content))
         described = model_card.describe(model, size) | dict(card or {})
         (scratch / model_card.FILE).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
         scratch.chmod(0o755)
@@ -110,6 +112,19 @@ def _write_graph(served: Mapping[str, Signature], folder: Path) -> None:
         if signature.method:
             updater.replace_method_name(signature_key=key, method_name=signature.method)
     updater.save()
+
+
+def _warmed_up(served: Mapping[str, Signature], tflite: bytes | None) -> list[str]:
+    """Signatures that warm-up requests may ask for, whichever of its two forms a server runs the version in.
+
+    TF Serving replays all of them on that form, and one that fails fails the version. A .tflite file has no operator
+    that decodes pictures, and its one signature is that of the SavedModel if it takes the pictures' bytes.
+    """
+    if tflite is None:
+        return list(served)
+    graph = tflite_file.read(tflite).main
+    takes_bytes = all(graph.tensors[index].dtype == "uint8" for index in graph.inputs)
+    return [tflite_metadata.SIGNATURE_KEY] if takes_bytes else []
 
 
 def _publish(scratch: Path, directory: Path) -> Path:

@@ -18,8 +18,11 @@ def write(version: Path, model_name: str, size: tuple[int, int], signature_keys:
         version: Folder of the version.
         model_name: Name that the model is served under.
         size: Height and width of the model's input, in pixels.
-        signature_keys: Signatures of the model: `serving_default`, `encoded_image`, `classify`.
+        signature_keys: Signatures of the model: `serving_default`, `encoded_image`, `classify`. Without any, no file
+            is written.
     """
+    if not signature_keys:
+        return
     path = version / FILE
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:

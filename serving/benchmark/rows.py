@@ -52,7 +52,7 @@ class Plan:
     @property
     def lite_flags(self) -> list[str]:
         """The flags of a server that runs model.tflite."""
-        # The warm-up records are for the SavedModel's signatures; model.tflite has another one.
+        # `models` puts the file beside a version that was exported without: its warm-up records know nothing of it.
         return ["--prefer_tflite_model", f"--num_tflite_pools={self.threads}", "--noenable_model_warmup"]
 
     @property

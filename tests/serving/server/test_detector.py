@@ -53,7 +53,7 @@ def test_a_picture_s_boxes_over_rest(start, exported, picture):
 def test_the_tflite_file_answers_with_the_same_outputs(start, exported, picture):
     model, root, suppression = exported
     pixels, _ = picture
-    served = start(model_name="shapes", model_base_path=str(root), prefer_tflite_model=True, enable_model_warmup=False)
+    served = start(model_name="shapes", model_base_path=str(root), prefer_tflite_model=True)
     url = served.url + "/v1/models/shapes:predict"
     status, answer = post(url, {"instances": pixels[None].tolist()})
     assert status == 200, answer

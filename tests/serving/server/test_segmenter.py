@@ -62,9 +62,7 @@ def test_a_pictures_class_map_over_rest(served, model):
 
 
 def test_the_tflite_file_answers_with_a_class_map(start, served):
-    # The warm-up requests are for the signatures of the SavedModel, of which the file has one.
-    options = {"prefer_tflite_model": True, "enable_model_warmup": False}
-    url = start(model_name="shapes", model_base_path=str(served[0]), **options).url
+    url = start(model_name="shapes", model_base_path=str(served[0]), prefer_tflite_model=True).url
     body = {"instances": picture()[None].tolist()}
     status, answer = post(url + "/v1/models/shapes:predict", body)
     assert status == 200, answer
