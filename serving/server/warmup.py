@@ -11,7 +11,6 @@ from serving.server import examples, inference, lifecycle, metrics, servable, st
 
 RECORDS = Path("assets.extra") / "tf_serving_warmup_requests"
 MAX_RECORDS = 1000
-_BUFFER_BYTES = 256 * 1024  # The default of TFRecordDataset, which writes a note when it is left out.
 _RUNNERS = {
     "predict_log": inference.predict_on,
     "classify_log": examples.classify_on,
@@ -50,7 +49,8 @@ def run(model: lifecycle.LoadedModel, path: Path, iterations: int = 1) -> None:
 def _replay(model: lifecycle.LoadedModel, records: Path, iterations: int) -> int:
     count = 0
     try:
-        for serialized in tf.data.TFRecordDataset(str(records), buffer_size=_BUFFER_BYTES).as_numpy_iterator():
+        # TFRecordDataset writes a note about its buffer to the log, whatever size it is given.
+        for serialized in tf.compat.v1.io.tf_record_iterator(str(records)):
             count += 1
             if count > MAX_RECORDS:
                 raise status.invalid_argument(
