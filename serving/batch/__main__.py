@@ -7,7 +7,6 @@ pictures are bad; 2 for an error before the start, which leaves nothing behind.
 """
 
 import contextlib
-import logging
 import os
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from absl import app
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.runner import PipelineState
 
+from keras_mobilenet import beam_flags
 from serving.batch import artefact, flags, inputs, pipeline, progress, summary
 from serving.batch.folder import BAD, Folder
 from serving.batch.handlers import Counting
@@ -30,10 +30,10 @@ _SHOWN = 5  # bad pictures that are printed
 
 def main(argv: list[str]) -> int:
     """Does what the flags say."""
-    _only_warnings()
+    beam_flags.only_warnings()
     try:
-        job, options = flags.job(), flags.beam_options(argv[1:])
-        plan = _plan(job, flags.is_local(options))
+        job, options = flags.job(), beam_flags.options(argv[1:])
+        plan = _plan(job, beam_flags.is_local(options))
         folder = Folder(job.output)
         with folder.locked():
             folder.begin(job.settings(plan.model))
@@ -43,12 +43,6 @@ def main(argv: list[str]) -> int:
         return _REFUSED
     except KeyboardInterrupt:
         return 130
-
-
-def _only_warnings() -> None:
-    """Beam logs each step that it builds, and once more whatever its workers log."""
-    logging.getLogger().setLevel(logging.WARNING)
-    logging.getLogger("apache_beam").setLevel(logging.ERROR)
 
 
 def _plan(job: Job, local: bool) -> Plan:
@@ -64,13 +58,15 @@ def _plan(job: Job, local: bool) -> Plan:
 def _run(plan: Plan, options: PipelineOptions, folder: Folder) -> int:
     start = time.perf_counter()
     try:
-        with _followed(plan, flags.is_local(options)) as followed:
+        with _followed(plan, beam_flags.is_local(options)) as followed:
             job = beam.Pipeline(options=options)
             pipeline.build(job, followed)
             result = job.run()
             state = result.wait_until_finish()
     except Exception as error:  # Beam wraps whatever happened in a worker
-        print(f"error: the job failed, and the same command begins it anew: {_last_line(error)}", file=sys.stderr)
+        print(
+            f"error: the job failed, and the same command begins it anew: {beam_flags.reason(error)}", file=sys.stderr
+        )
         return _FAILED
     facts = folder.facts() if state == PipelineState.DONE else None
     if facts is None:
@@ -108,11 +104,5 @@ def _judge(facts: dict[str, float], folder: Folder) -> int:
     return _FAILED
 
 
-def _last_line(error: Exception) -> str:
-    """Of a traceback that Beam carries as text, the error itself."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return next((line for line in reversed(lines) if not line.startswith(("[", "File"))), repr(error))
-
-
 if __name__ == "__main__":
-    app.run(main, flags_parser=flags.parse)
+    app.run(main, flags_parser=beam_flags.parse)

@@ -1,11 +1,9 @@
-"""The job's flags; what absl does not know goes to Beam."""
+"""The job's flags; Beam's own stand beside them (`keras_mobilenet.beam_flags`)."""
 
 import os
 import re
-from collections.abc import Sequence
 
 from absl import flags
-from apache_beam.options import pipeline_options
 
 from serving.batch import inputs, outputs
 from serving.batch.answers import TASKS
@@ -35,30 +33,6 @@ _MAX_BAD_SHARE = flags.DEFINE_float(
     "max_bad_share", 0.01, "Share of the pictures that may be bad; beyond it the exit status is 1.", 0.0, 1.0
 )
 
-_LOCAL = ("directrunner", "fnapirunner", "bundlebaseddirectrunner", "switchingdirectrunner")
-
-
-def parse(argv: Sequence[str]) -> list[str]:
-    """Parses absl's flags, checks Beam's, and returns the command with what is Beam's.
-
-    Raises:
-        flags.Error: A value does not fit, or a flag is neither ours nor Beam's.
-    """
-    rest = flags.FLAGS(list(argv), known_only=True)
-    options = pipeline_options.PipelineOptions(rest[1:])
-    if not _runner(options).startswith("portable"):  # whose job server has flags of its own
-        _refuse_unknown(rest[1:])
-    return rest
-
-
-def _refuse_unknown(arguments: Sequence[str]) -> None:
-    parser = pipeline_options._BeamArgumentParser(allow_abbrev=False, add_help=False)
-    for options in pipeline_options.PipelineOptions.__subclasses__():
-        options._add_argparse_args(parser)
-    unknown = parser.parse_known_args(list(arguments))[1]
-    if unknown:
-        raise flags.Error(f"{' '.join(unknown)}: neither a flag of this program (--helpshort) nor one of Beam")
-
 
 def job() -> Job:
     """The job that the flags ask for.
@@ -87,29 +61,6 @@ def job() -> Job:
         threads=_THREADS.value,
         max_bad_share=_MAX_BAD_SHARE.value,
     )
-
-
-def beam_options(arguments: Sequence[str]) -> pipeline_options.PipelineOptions:
-    """Beam's options; on the DirectRunner a process for each CPU that logs errors, where nothing else is said."""
-    options = pipeline_options.PipelineOptions(list(arguments))
-    direct = options.view_as(pipeline_options.DirectOptions)
-    said = {argument.partition("=")[0] for argument in arguments}
-    if is_local(options) and not said & {"--direct_num_workers", "--direct_running_mode"}:
-        direct.direct_num_workers = os.cpu_count() or 1
-        direct.direct_running_mode = "multi_processing"
-    if is_local(options) and "--default_sdk_harness_log_level" not in said:
-        options.view_as(pipeline_options.WorkerOptions).default_sdk_harness_log_level = "ERROR"
-    return options
-
-
-def is_local(options: pipeline_options.PipelineOptions) -> bool:
-    """Whether the job runs on this machine, by Beam's DirectRunner."""
-    return _runner(options) in _LOCAL
-
-
-def _runner(options: pipeline_options.PipelineOptions) -> str:
-    name = options.view_as(pipeline_options.StandardOptions).runner or "DirectRunner"
-    return name.rpartition(".")[2].lower()
 
 
 def _absolute(path: str) -> str:

@@ -3,19 +3,23 @@
 import csv
 import dataclasses
 import io
+import zlib
 from collections.abc import Iterator
 
 import apache_beam as beam
 from apache_beam.io import fileio, tfrecordio
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.transforms import window
+from apache_beam.utils.windowed_value import WindowedValue
 from google.protobuf.message import DecodeError
 
 from keras_mobilenet import wire
 from serving.batch.pictures import BadPicture, Encoded
 
 FORMATS = ("pictures", "tfrecords", "csv")
-_BUCKETS = 1024  # keys of a shuffle; one for each path would cost the DirectRunner more memory than the paths
+_BUCKETS = 1024  # keys of the shuffle
+_MOST_TOGETHER, _SAME_SIZE = 128, 128
 _FEATURE = "image/encoded"
 
 
@@ -100,7 +104,37 @@ class ReadPaths(beam.PTransform):
             files |= beam.Distinct()  # a file that two patterns fit has one row
         if self._inputs.format == "csv":
             files |= "Rows" >> beam.FlatMap(_listed, self._inputs.column).with_output_types(str)
-        return files | "Spread" >> beam.Reshuffle(_BUCKETS)
+        packed = files | "Pack" >> beam.ParDo(_Pack()).with_output_types(bytes)
+        return packed | "Spread" >> beam.Reshuffle(_BUCKETS) | "Unpack" >> beam.FlatMap(_unpack).with_output_types(str)
+
+
+class _Pack(beam.DoFn):
+    """Several paths in one element, compressed: the DirectRunner holds a whole shuffle in memory, several times.
+
+    The first go alone, so that a few pictures too are spread over the workers; then they are two and two, and so on.
+    """
+
+    def start_bundle(self) -> None:
+        self._paths: list[str] = []
+        self._packs = 0
+
+    def process(self, path: str) -> Iterator[bytes]:
+        self._paths.append(path)
+        if len(self._paths) >= min(1 + self._packs // _SAME_SIZE, _MOST_TOGETHER):
+            yield self._pack()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        if self._paths:
+            yield window.GlobalWindows.windowed_value(self._pack())
+
+    def _pack(self) -> bytes:
+        text = "\0".join(self._paths)  # the one character that no path has
+        self._paths, self._packs = [], self._packs + 1
+        return zlib.compress(text.encode())
+
+
+def _unpack(packed: bytes) -> list[str]:
+    return zlib.decompress(packed).decode().split("\0")
 
 
 def records(path: str) -> Iterator[Encoded]:

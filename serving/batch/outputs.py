@@ -12,7 +12,7 @@ from serving.batch.answers import Row, as_json
 FORMATS = {"parquet": ".parquet", "tfrecord": ".tfrecord", "jsonl": ".jsonl"}
 """What rows are written as, and how the files' names end."""
 
-_ROW_GROUP_BYTES = 4 << 20  # held in memory by each worker; Beam's default is 64 MiB
+_ROW_GROUP_BYTES = 1 << 20  # held in memory by each worker; Beam's default is 64 MiB
 _IDS, _TEXTS, _SCORES = pa.list_(pa.int32()), pa.list_(pa.string()), pa.list_(pa.float32())
 _CLASSES = {"class_ids": _IDS, "labels": _TEXTS}
 _COLUMNS: dict[str, dict[str, pa.DataType]] = {
