@@ -16,7 +16,7 @@ from keras_mobilenet import quiet
 with quiet.start_up():
     import tensorflow as tf
 
-    from serving.server import backends, config, flags, server, status
+    from serving.server import backends, config, flags, memory, server, status
 
     tf.config.list_physical_devices()  # Else absl looks for them when it starts, and TensorFlow notes what it lacks.
 
@@ -46,6 +46,7 @@ def _version() -> str:
 
 
 def _serve(options: config.Options) -> int:
+    memory.give_large_blocks_back()
     gc.freeze()  # The libraries stay; collecting what a model left behind need not visit them.
     try:
         with quiet.start_up():

@@ -274,6 +274,8 @@ class Engine:
         except Exception as failure:
             loaded, error = None, _load_error(failure)
             logging.error("Loading servable: %s failed: %s", label, error)
+        if not model.available:  # Else memory is released when the version that this one takes the place of has gone.
+            memory.release()
         with self._changed:
             if loaded:
                 version.loaded, version.state, version.error = loaded, State.AVAILABLE, None

@@ -1,24 +1,45 @@
-"""Gives memory back after a model was unloaded."""
+"""Keeps the process as small as what it has loaded."""
 
 import ctypes
 import functools
 import gc
+import os
 from collections.abc import Callable
+
+# Of glibc's malloc.h, and the environment's names for them.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_ENVIRONMENT = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
+_LARGE_BYTES = 1 << 20
+_KEPT_BYTES = 32 << 20
+
+
+def give_large_blocks_back() -> None:
+    """Makes glibc map blocks of 1 MiB and more one by one, so that they go back to the system when they are freed.
+
+    By itself it stops that at the first free of such a block, and up to 32 MiB come out of its heaps: a graph's weights
+    and messages then leave holes there, which the next version does not fill. Tensors are not concerned: TensorFlow
+    keeps a pool of its own for large ones. Settings in the environment stay.
+    """
+    if any(name in os.environ for name in _ENVIRONMENT):
+        return
+    mallopt = _libc("mallopt")
+    mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
+    mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def release() -> None:
-    """Collects what a model left behind and returns it to the system.
+    """Collects what loading a model, or a model that is gone, left behind, and returns it to the system.
 
-    A graph is full of reference cycles, and glibc keeps freed memory for later: without this, a server that swaps
-    versions grows by a few models' size.
+    A graph is full of reference cycles, and glibc keeps freed memory for later: without this, a server is larger by a
+    few models' size.
     """
     gc.collect()
-    _trim()(0)
+    _libc("malloc_trim")(0)
 
 
 @functools.cache
-def _trim() -> Callable[[int], object]:
+def _libc(function: str) -> Callable[..., object]:
     try:
-        return ctypes.CDLL(None).malloc_trim
+        return getattr(ctypes.CDLL(None), function)
     except (OSError, AttributeError):  # Not glibc.
-        return lambda pad: None
+        return lambda *arguments: None
