@@ -61,7 +61,7 @@ class Context:
             version=spec.version.value if spec and spec.HasField("version") else None,
             signature=spec.signature_name if spec else "",
             message=failure.message if failure else "",
-            peer=rpc.peer(),
+            peer=rpc.peer() if self.observer.logs else "",
         )
         if failure:
             rpc.abort(failure.code, status.truncate(failure.message))

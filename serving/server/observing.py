@@ -27,6 +27,11 @@ class Observer:
         elif log_path:
             self._log = Path(log_path).open("a", encoding="utf-8", buffering=1)  # noqa: SIM115
 
+    @property
+    def logs(self) -> bool:
+        """Whether requests are logged; without a log only the arguments that metrics need matter."""
+        return self._log is not None
+
     def record(
         self,
         api: str,

@@ -25,12 +25,13 @@ def read_inputs(
         ServingError: INVALID_ARGUMENT, naming what is expected and what was given.
     """
     check_names(signature, protos)
-    for name, info in signature.inputs.items():
-        if name in protos and protos[name].dtype != info.dtype:
-            raise _wrong_dtype(signature, name, tensors.type_name(protos[name].dtype))
-    inputs = {name: tensors.to_numpy(proto, name) for name, proto in protos.items()}
-    for name, array in inputs.items():
-        _check_shape(signature, name, array)
+    sent = [(name, proto, signature.inputs[name]) for name, proto in protos.items()]  # Each look-up makes an object.
+    for name, proto, info in sent:
+        if proto.dtype != info.dtype:
+            raise _wrong_dtype(signature, name, tensors.type_name(proto.dtype))
+    inputs = {name: tensors.to_numpy(proto, name) for name, proto, _ in sent}
+    for name, _, info in sent:
+        _check_shape(info, name, inputs[name])
     return _with_defaults(signature, inputs)
 
 
@@ -38,9 +39,10 @@ def check_inputs(signature: meta_graph_pb2.SignatureDef, inputs: Mapping[str, np
     """Checks arrays against the signature; see `read_inputs`."""
     check_names(signature, inputs)
     for name, array in inputs.items():
-        if tensors.numpy_dtype(signature.inputs[name].dtype) != array.dtype:
+        info = signature.inputs[name]
+        if tensors.numpy_dtype(info.dtype) != array.dtype:
             raise _wrong_dtype(signature, name, array.dtype.name)
-        _check_shape(signature, name, array)
+        _check_shape(info, name, array)
     return _with_defaults(signature, dict(inputs))
 
 
@@ -84,8 +86,8 @@ def wanted_outputs(signature: meta_graph_pb2.SignatureDef, output_filter: Sequen
     return list(output_filter) or known
 
 
-def _check_shape(signature: meta_graph_pb2.SignatureDef, name: str, array: np.ndarray) -> None:
-    shape = signature.inputs[name].tensor_shape
+def _check_shape(info: meta_graph_pb2.TensorInfo, name: str, array: np.ndarray) -> None:
+    shape = info.tensor_shape
     if shape.unknown_rank:
         return
     expected = [dim.size for dim in shape.dim]

@@ -1,5 +1,6 @@
 """TensorProto to numpy and back, without copies where the wire format allows."""
 
+import functools
 import math
 
 import numpy as np
@@ -53,6 +54,7 @@ _RAW_TAGS = {
 }
 
 
+@functools.lru_cache(64)  # Clients may send any number.
 def numpy_dtype(dtype: int) -> np.dtype | None:
     """Returns the numpy dtype of a TensorFlow DataType, None for those that numpy cannot hold (DT_RESOURCE, ...)."""
     if dtype not in _TYPED_FIELDS:
@@ -146,9 +148,10 @@ def _append_packed(proto: tensor_pb2.TensorProto, raw: bytes) -> None:
 
 def _byte_varints(values: np.ndarray) -> bytes:
     """Writes uint8 values as varints: one byte each, from 128 on a second one of 1."""
+    raw = values.tobytes()
+    if raw.isascii():  # Below 128 each is its own varint.
+        return raw
     large = values > 127
-    if not large.any():
-        return values.tobytes()
     pairs = np.stack([values, large.view(np.uint8)], 1)
     return pairs[np.stack([np.ones_like(large), large], 1)].tobytes()
 
