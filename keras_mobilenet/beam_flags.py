@@ -5,6 +5,7 @@ Only `serving.batch` and `training.prepare_data` import it; it needs apache-beam
 
 import logging
 import os
+import sys
 from collections.abc import Sequence
 
 from absl import flags
@@ -23,13 +24,17 @@ def parse(argv: Sequence[str]) -> list[str]:
         The program and Beam's flags, for `options`.
 
     Raises:
-        flags.Error: A value does not fit, or a flag is neither the program's nor Beam's.
+        SystemExit: A value does not fit, or a flag is neither the program's nor Beam's, which is said as absl says it.
 
     Example: `app.run(main, flags_parser=beam_flags.parse)`
     """
-    rest = flags.FLAGS(list(argv), known_only=True)
-    if not _runner(pipeline_options.PipelineOptions(rest[1:])).startswith("portable"):  # its job server has its own
-        _refuse_unknown(rest[1:])
+    try:
+        rest = flags.FLAGS(list(argv), known_only=True)
+        if not _runner(pipeline_options.PipelineOptions(rest[1:])).startswith("portable"):  # its job server has its own
+            _refuse_unknown(rest[1:])
+    except flags.Error as error:
+        print(f"FATAL Flags parsing error:\n  {error}\nPass --helpshort to see help on flags.", file=sys.stderr)
+        sys.exit(1)
     return rest
 
 

@@ -46,6 +46,8 @@ def job() -> Job:
         raise ValueError("name one of --model (a stored model) and --server (HOST:PORT of TF Serving)")
     if not _OUTPUT.value:
         raise ValueError("--output is missing: name a new folder for the rows")
+    if set(_OUTPUT.value) & set("*?["):
+        raise ValueError(f"--output={_OUTPUT.value} has a *, ? or [, which Beam's sinks take for a pattern")
     if not patterns:
         inputs.guess_format(patterns)
     server = Server(_SERVER.value, _MODEL_NAME.value, _AT_ONCE.value, _TIMEOUT.value) if _SERVER.value else None

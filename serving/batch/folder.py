@@ -123,6 +123,8 @@ class Folder:
 
     def _below(self) -> list[str]:
         """Every file in the folder and below, seen from it."""
+        if "://" not in self.path:
+            return [str(file.relative_to(self.path)) for file in Path(self.path).rglob("*") if file.is_file()]
         try:
             (found,) = FileSystems.match([self.join("**")])
         except BeamIOError:

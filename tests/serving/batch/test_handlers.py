@@ -79,6 +79,27 @@ def test_embeddings_are_the_features(features, photos):
         artefact.stored(str(features), Wanted("classify"))
 
 
+@pytest.mark.slow
+def test_a_detector_as_saved_model_and_as_file(tmp_path, photos):
+    detector = km.SSDLite(alpha=0.1, image_size=64, classes=3)
+    suppression = km.NonMaxSuppression(score_threshold=0.0, max_detections=5)
+    labels = ["circle", "square", "triangle"]
+    version = km.export_saved_model(
+        detector, tmp_path / "shapes", labels, tflite="float32", non_max_suppression=suppression
+    )
+    for path in (version, version / "model.tflite"):
+        model = artefact.stored(str(path), Wanted("detect", threshold=0.0))
+        rows = judged(handlers.StoredModel(str(path), model.reading, 2, 1, None), photos[:2], model.size)
+        for photo, row in zip(photos, rows, strict=False):
+            picture = pictures.decode(pictures.read(str(photo)), model.size)
+            expected = km.detect(detector, km.preprocess_input(picture.data), suppression)
+            np.testing.assert_allclose(row["scores"], expected["scores"][0], atol=1e-4)
+            assert row["labels"] == [labels[int(number)] for number in expected["classes"][0]]
+            sides = np.array([picture.size[1], picture.size[0]] * 2)
+            wanted = (np.clip(expected["boxes"][0], 0, 1) * sides)[:, [1, 0, 3, 2]]
+            np.testing.assert_allclose(row["boxes"], wanted, atol=0.6)
+
+
 def test_errors_that_may_pass():
     assert handlers.may_pass(ClientError(grpc.StatusCode.UNAVAILABLE, "down", "x"))
     assert not handlers.may_pass(ClientError(grpc.StatusCode.NOT_FOUND, "no such model", "x"))
