@@ -1,5 +1,6 @@
 """Backend for `model.tflite`: a pool of LiteRT interpreters on the CPU, or one on an Edge TPU."""
 
+import queue
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 
 from keras_mobilenet import tflite_file
 from keras_mobilenet.runtime import litert, session
-from serving.server import config, servable, session_pool, status
+from serving.server import config, servable, status
 
 FILE = "model.tflite"
 EDGE_TPU_FILE = "model_edgetpu.tflite"
@@ -69,7 +70,9 @@ class LiteRTServable:
         self._signatures = _signatures(content, inputs, outputs, free_rows=self._batch is not None)
         # Sessions may go by the names of a signature of the file's own.
         self._names = {tensor: spec.name for tensor, spec in (inputs | outputs).items()}
-        self._pool = session_pool.SessionPool(sessions)
+        self._sessions: queue.LifoQueue[session.Session] = queue.LifoQueue()
+        for made in sessions:
+            self._sessions.put(made)
 
     @property
     def signatures(self) -> Mapping[str, meta_graph_pb2.SignatureDef]:
@@ -83,7 +86,10 @@ class LiteRTServable:
         definition = self._signatures[signature]
         feeds = {self._names[definition.inputs[name].name]: value for name, value in inputs.items()}
         wanted = [self._names[definition.outputs[name].name] for name in outputs]
-        taken = self._pool.take(call.remaining())
+        try:
+            taken = self._sessions.get(timeout=call.remaining())
+        except queue.Empty:
+            raise status.deadline_exceeded("No interpreter was free before the deadline") from None
         try:
             return _run(taken, feeds, wanted, self._batch, call)
         except ValueError as error:
@@ -91,11 +97,12 @@ class LiteRTServable:
         except RuntimeError as error:
             raise status.ServingError(status.grpc.StatusCode.INTERNAL, str(error)) from error
         finally:
-            self._pool.give(taken)
+            self._sessions.put(taken)
 
     def close(self) -> None:
         """Lets the interpreters go."""
-        self._pool.clear()
+        while not self._sessions.empty():
+            self._sessions.get_nowait()
 
 
 def _run(
