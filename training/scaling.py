@@ -14,9 +14,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 from absl import app, flags, logging
 
 import keras_mobilenet as km
@@ -36,6 +38,18 @@ _STEPS = flags.DEFINE_integer("steps", 50, "Timed steps of a round.", 2)
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Rounds, one process and several in turn.", 1)
 _GIGABITS = flags.DEFINE_float("gigabits", 10.0, "Bits that each machine sends in a second, in thousands of millions.")
 _TIMED = flags.DEFINE_bool("timed", False, "Be one of the processes; the program starts itself so.")
+
+
+class Steps(NamedTuple):
+    """What steps of a process took.
+
+    Args:
+        seconds: The median step.
+        cpu: CPU seconds a step, which others on the machine do not change much.
+    """
+
+    seconds: float
+    cpu: float
 
 
 def all_reduce_bytes(processes: int, parameters: int) -> float:
@@ -73,26 +87,26 @@ def main(argv: list[str]) -> None:
     if _TIMED.value:
         print(json.dumps(_timed_steps(_STEPS.value)))
         return
-    rounds: dict[int, list[float]] = {1: [], _PROCESSES.value: []}
+    rounds: dict[int, list[Steps]] = {1: [], _PROCESSES.value: []}
     for _ in range(_ROUNDS.value):
-        for processes, medians in rounds.items():
-            medians.append(_round(processes))
-            logging.info("%d processes: a step in %.1f ms", processes, medians[-1] * 1000)
-    print("\n".join([*_measured(rounds), "", *_modelled(statistics.median(rounds[1]))]))
+        for processes, found in rounds.items():
+            found.append(_round(processes))
+            logging.info("processes: %d, %s", processes, found[-1])
+    alone = statistics.median(one.seconds for one in rounds[1])
+    print("\n".join([*_measured(rounds), "", *_modelled(alone)]))
 
 
-def _measured(rounds: dict[int, list[float]]) -> list[str]:
-    one = PICTURES / statistics.median(rounds[1])
-    lines = [
-        "| processes, a core each | ms a step, quartiles | pictures/s | of as many single ones |",
-        "|---|---|---|---|",
-    ]
-    for processes, medians in rounds.items():
-        step, low, high = (1000 * value for value in (statistics.median(medians), *quartiles(medians)))
+def _measured(rounds: dict[int, list[Steps]]) -> list[str]:
+    head = "| processes, a core each | ms a step, quartiles | CPU ms a step and process | pictures/s | of single ones |"
+    lines, alone = [head, "|---|---|---|---|---|"], 0.0
+    for processes, found in rounds.items():
+        times = [one.seconds * 1000 for one in found]
+        step, cpu = statistics.median(times), statistics.median(one.cpu * 1000 for one in found)
+        low, high = quartiles(times)
         speed = processes * PICTURES / step * 1000
-        lines.append(
-            f"| {processes} | {step:.0f} ({low:.0f} to {high:.0f}) | {speed:.0f} | {speed / one / processes:.0%} |"
-        )
+        alone = alone or speed
+        share = f"{speed / alone / processes:.0%}"
+        lines.append(f"| {processes} | {step:.0f} ({low:.0f} to {high:.0f}) | {cpu:.0f} | {speed:.0f} | {share} |")
     return lines
 
 
@@ -115,8 +129,8 @@ def _trainable(alpha: float, size: int, classes: int) -> int:
     return sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
 
 
-def _round(processes: int) -> float:
-    """The median step of some processes that train as one."""
+def _round(processes: int) -> Steps:
+    """The steps of some processes that train as one; the slowest counts."""
     with_ports = [socket.socket() for _ in range(processes)]
     for one in with_ports:
         one.bind(("localhost", 0))
@@ -128,7 +142,7 @@ def _round(processes: int) -> float:
     for process, (_, said) in zip(started, answers, strict=True):
         if process.returncode:
             raise RuntimeError(f"a process ended with {process.returncode}: {said[-3000:]}")
-    return max(json.loads(answer.splitlines()[-1]) for answer, _ in answers)
+    return max(Steps(*json.loads(answer.splitlines()[-1])) for answer, _ in answers)
 
 
 def _start(workers: Sequence[str], index: int) -> subprocess.Popen[str]:
@@ -150,8 +164,8 @@ def _start(workers: Sequence[str], index: int) -> subprocess.Popen[str]:
     )
 
 
-def _timed_steps(count: int) -> float:
-    """The median seconds of a step of this process, alone or with the others of `TF_CONFIG`."""
+def _timed_steps(count: int) -> Steps:
+    """Steps of this process, alone or with the others of `TF_CONFIG`."""
     joined = cluster.join("multi_worker" if "TF_CONFIG" in os.environ else "one")
     keras.utils.set_random_seed(0)
     chosen = recipe()
@@ -163,16 +177,18 @@ def _timed_steps(count: int) -> float:
         )
     trainer = Trainer(model, optimizer, losses.cross_entropy(contestant.CLASSES), joined.strategy, task.counts)
 
-    def batches(**place: int) -> "tf.data.Dataset":  # noqa: F821
+    def batches(**place: int) -> tf.data.Dataset:
         del place
         return contestant.pictures(PICTURES)
 
     data = iter(joined.distribute(batches, PICTURES * joined.workers))
-    ends = []
-    for _ in range(_WARM_UP + count + 1):
+    for _ in range(_WARM_UP):
+        trainer.step(*next(data)).numpy()
+    ends, cpu = [time.perf_counter()], time.process_time()
+    for _ in range(count):
         trainer.step(*next(data)).numpy()
         ends.append(time.perf_counter())
-    return statistics.median(contestant.differences(ends[_WARM_UP:]))
+    return Steps(statistics.median(contestant.differences(ends)), (time.process_time() - cpu) / count)
 
 
 if __name__ == "__main__":
