@@ -24,7 +24,7 @@ from serving.batch.folder import BAD, Folder
 from serving.batch.handlers import Counting
 from serving.batch.job import Job, Plan
 
-_FAILED, _REFUSED = 1, 2
+_FAILED, _REFUSED, _INTERRUPTED = 1, 2, 130
 _SHOWN = 5  # bad pictures that are printed
 
 
@@ -42,7 +42,8 @@ def main(argv: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return _REFUSED
     except KeyboardInterrupt:
-        return 130
+        print("stopped; the same command begins the job anew", file=sys.stderr)
+        return _INTERRUPTED
 
 
 def _plan(job: Job, local: bool) -> Plan:

@@ -33,6 +33,7 @@ def link(pictures, folder, repeats=1):
 def read_rows(folder):
     """All rows of a finished job, by path."""
     rows = [row for file in sorted(Path(folder).glob("rows-*.parquet")) for row in pq.read_table(file).to_pylist()]
+    rows += [json.loads(line) for file in Path(folder).glob("rows-*.jsonl") for line in file.read_text().splitlines()]
     assert len({row["path"] for row in rows}) == len(rows), "a picture has two rows"
     return {row["path"]: row for row in rows}
 

@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("apache_beam", reason="batch prediction needs apache-beam")
 
 import keras
+import tensorflow as tf
 
 import keras_mobilenet as km
 from keras_mobilenet.client import Client, ClientError
@@ -55,8 +56,6 @@ def test_a_saved_model_says_what_its_signature_says(base, photos):
     model = artefact.stored(str(base), Wanted("classify", top=3))
     handler = handlers.StoredModel(str(base), model.reading, 4, 1, None)
     rows = judged(handler, photos[:6], model.size)
-    import tensorflow as tf
-
     signature = tf.saved_model.load(str(base / "1")).signatures["encoded_image"]
     outputs = signature(image_bytes=tf.constant([path.read_bytes() for path in photos[:6]]))
     for i, row in enumerate(rows):
@@ -92,7 +91,13 @@ def test_a_detector_as_saved_model_and_as_file(tmp_path, photos):
         rows = judged(handlers.StoredModel(str(path), model.reading, 2, 1, None), photos[:2], model.size)
         for photo, row in zip(photos, rows, strict=False):
             picture = pictures.decode(pictures.read(str(photo)), model.size)
-            expected = km.detect(detector, km.preprocess_input(picture.data), suppression)
+            if path == version:
+                expected = tf.saved_model.load(str(path)).signatures["serving_default"](image=picture.data)
+            else:
+                expected = tf.lite.Interpreter(str(path)).get_signature_runner()(
+                    image=picture.data.astype(np.float32) / 127.5 - 1
+                )
+            expected = {name: np.asarray(value) for name, value in expected.items()}
             np.testing.assert_allclose(row["scores"], expected["scores"][0], atol=1e-4)
             assert row["labels"] == [labels[int(number)] for number in expected["classes"][0]]
             sides = np.array([picture.size[1], picture.size[0]] * 2)
@@ -145,7 +150,10 @@ def test_a_server_that_goes_and_comes_back_loses_no_row(base, photos, tmp_path):
     try:
         given = [f"--input={tmp_path / 'in'}/**.jpg", f"--server=localhost:{port}", f"--model_name={processes.MODEL}"]
         job = subprocess.Popen(
-            command(*given, "--at_once=1", f"--output={tmp_path / 'out'}"), cwd=ROOT, stderr=subprocess.PIPE, text=True
+            command(*given, "--at_once=1", "--format=jsonl", f"--output={tmp_path / 'out'}"),
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         while not list((tmp_path / "out").glob("beam-temp-rows-*/*")):
             assert job.poll() is None, job.stderr.read()

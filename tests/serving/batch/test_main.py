@@ -92,7 +92,8 @@ def test_the_program_with_bad_pictures_up_to_a_share(photos, model, tmp_path):
 def test_a_killed_run_started_again_neither_loses_nor_doubles_a_row(photos, model, tmp_path, moment):
     paths = link(photos, tmp_path / "in", repeats=10)
     out = tmp_path / "out"
-    given = command(f"--input={tmp_path / 'in'}/**.jpg", f"--model={model}", f"--output={out}")
+    # A file of lines is there from the first row on; one of Parquet from the thousandth.
+    given = command(f"--input={tmp_path / 'in'}/**.jpg", f"--model={model}", f"--output={out}", "--format=jsonl")
     killed = subprocess.Popen(given, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wanted = {"begun": "_begun.json", "midway": "beam-temp-rows-*/*", "finishing": "rows-*"}[moment]
     while not list(out.glob(wanted)):
@@ -104,7 +105,7 @@ def test_a_killed_run_started_again_neither_loses_nor_doubles_a_row(photos, mode
     if moment == "finishing":  # as if the kill had hit between the names of two files
         (out / "_finished.json").unlink(missing_ok=True)
         first = min(out.glob("rows-*"))
-        shutil.copy(first, out / "rows-00004-of-00005.parquet")
+        shutil.copy(first, out / "rows-00004-of-00005.jsonl")
     done = subprocess.run(given, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     rows = read_rows(out)
