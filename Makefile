@@ -29,8 +29,8 @@ demo: venv ## train, export and serve a MobileNet on this machine, and classify 
 test: venv ## the quick tests, on all cores
 	@$(PYTEST) --durations=10
 
-test-slow: venv ## the slow tests: they train, start servers, or read all of the shared pictures
-	@$(PYTEST) -m slow --durations=20
+test-slow: venv ## the slow tests: they train, start servers, or read all of the shared pictures; TESTS=FOLDER for some
+	@$(PYTEST) -m slow --durations=20 $(TESTS)
 
 lint: venv ## ruff (check and format) and mypy
 	@$(RUN) -m ruff check .

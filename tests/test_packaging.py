@@ -91,7 +91,7 @@ class TestWheel:
         message = email.message_from_bytes(wheel.read(name))
         requirements = [Requirement(text) for text in message.get_all("Requires-Dist")]
         assert {requirement.name for requirement in requirements if requirement.marker is None} == BASE
-        assert set(message.get_all("Provides-Extra")) == {"optimization", "training", "serving", "dev"}
+        assert set(message.get_all("Provides-Extra")) == {"optimization", "training", "serving", "batch", "dev"}
         assert message["License-Expression"] == "Apache-2.0"
         assert b"Apache License" in wheel.read(name.replace("METADATA", "licenses/LICENSE"))
 
