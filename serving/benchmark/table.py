@@ -83,5 +83,6 @@ def _version(package: str) -> str | None:
 
 
 def _program() -> str:
-    """The module that was run; a package stands for its `__main__`."""
-    return sys.modules["__main__"].__spec__.name.removesuffix(".__main__")
+    """The module that was run with `-m`, a package for its `__main__`; else the program's file."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name.removesuffix(".__main__") if spec else sys.argv[0]
