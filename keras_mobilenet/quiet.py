@@ -17,6 +17,11 @@ _NOTE = re.compile(
 )
 
 
+def one_line(message: str) -> str:
+    """An error's message on one line, without TensorFlow's addresses of nodes: `... [[{{node map/while/...}}]]`."""
+    return " ".join(message.partition("[[{{")[0].split())
+
+
 @contextlib.contextmanager
 def start_up() -> Iterator[None]:
     """Holds back what is written to standard error meanwhile, and then hands on all but TensorFlow's notes.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import grpc
 
+from keras_mobilenet import quiet
 from keras_mobilenet.client import Classification, Client, ClientError, ModelMetadata, Outputs
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png"})
@@ -171,8 +172,7 @@ def run(classify: Classify, pictures: Sequence[Path], at_once: int) -> Iterator[
         except (ClientError, ValueError) as error:
             if isinstance(error, ClientError) and error.code in _OF_THE_SERVER:
                 raise
-            # One line, without TensorFlow's addresses of nodes: `... [[{{node map/while/...}}]]`.
-            return Result(picture, [], " ".join(getattr(error, "message", str(error)).partition("[[{{")[0].split()))
+            return Result(picture, [], quiet.one_line(getattr(error, "message", str(error))))
 
     pool = ThreadPoolExecutor(at_once)
     try:

@@ -43,25 +43,21 @@ class Stage:
 def stages(recipe: Recipe, pictures: Pictures) -> list[Stage]:
     """The stages that a recipe names, in their order."""
 
-    def build(model: keras.Model | None = None, steps: int = 0) -> keras.Model:
-        del model, steps
-        return built(recipe, pictures)
-
     def prune(model: keras.Model | None, steps: int) -> keras.Model:
         end = max(1, round(recipe.prune_ramp * steps))
         # tfmot's schedule prunes at multiples of the frequency up to `end`: with ten of them or more the last one
         # comes within 0.1 % of the sparsity that was asked for.
         frequency = min(recipe.prune_frequency, max(1, end // 10))
         schedule = km.PolynomialDecay(0.0, recipe.sparsity, 0, end, frequency=frequency)
-        return km.prune(model or build(), schedule, allocation=recipe.prune_allocation)
+        return km.prune(model or built(recipe, pictures), schedule, allocation=recipe.prune_allocation)
 
     def quantize(model: keras.Model | None, steps: int) -> keras.Model:
-        aware = km.quantize_aware(model or build(), freeze_after=round(recipe.quantize_freeze * steps))
+        aware = km.quantize_aware(model or built(recipe, pictures), freeze_after=round(recipe.quantize_freeze * steps))
         km.calibrate(aware, calibration_batches(recipe, pictures.train))
         return aware
 
     known = {
-        "float": Stage("float", recipe.epochs, recipe.learning_rate, build),
+        "float": Stage("float", recipe.epochs, recipe.learning_rate, lambda model, steps: built(recipe, pictures)),
         "prune": Stage("prune", recipe.prune_epochs, recipe.prune_learning_rate, prune),
         "quantize": Stage("quantize", recipe.quantize_epochs, recipe.quantize_learning_rate, quantize),
     }

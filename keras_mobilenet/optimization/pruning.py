@@ -98,7 +98,8 @@ def prune(
         tensorflow-model-optimization 0.8.
     """
     schedule = Schedule.of(schedule)
-    options = {"schedule": schedule.config} | _pattern(block_size, block_pooling, sparsity_m_by_n, allocation)
+    options = {"schedule": schedule.config} | _pattern(block_size, block_pooling, sparsity_m_by_n)
+    _check_allocation(allocation, sparsity_m_by_n)
     flat = graph.copy(model)
     chosen = _chosen(flat, depthwise, layers)
     for layer, kernel in chosen:
@@ -194,30 +195,33 @@ def _own_weights(layer: keras.layers.Layer) -> list[keras.Variable]:
     return [weight for weight in layer.weights if id(weight) not in masks]
 
 
-def _pattern(block_size: Any, block_pooling: str, m_by_n: Any, allocation: str) -> dict[str, Any]:
+def _pattern(block_size: Any, block_pooling: str, m_by_n: Any) -> dict[str, Any]:
     """What is pruned as one, checked."""
     block = _whole_numbers("block_size", block_size, "(rows, columns), each 1 or more, such as (4, 1)")
     if min(block) < 1:
         raise ValueError(f"`block_size={block_size!r}` has no weights: pass (rows, columns), each 1 or more.")
     if block_pooling not in ("AVG", "MAX"):
         raise ValueError(f'`block_pooling={block_pooling!r}` is unknown: pass "AVG" or "MAX".')
-    if allocation not in ALLOCATIONS:
-        raise ValueError(f"`allocation={allocation!r}` is unknown: pass {' or '.join(map(repr, ALLOCATIONS))}.")
     if m_by_n is None:
         return {"block_size": block, "block_pooling": block_pooling}
     m, n = _whole_numbers("sparsity_m_by_n", m_by_n, "(m, n), such as (2, 4)")
     if not 0 < m < n:
         raise ValueError(f"`sparsity_m_by_n={m_by_n!r}` is no pattern: pass (m, n) with 0 < m < n, such as (2, 4).")
-    if allocation != "uniform":
-        raise ValueError(
-            f"`sparsity_m_by_n={m, n}` prunes every kernel alike, and `allocation={allocation!r}` does not: leave one "
-            "of them out."
-        )
     if block != (1, 1):
         raise ValueError(
             f"`block_size={block}` and `sparsity_m_by_n={m, n}` exclude each other: leave one of them out."
         )
     return {"sparsity_m_by_n": (m, n)}
+
+
+def _check_allocation(allocation: str, m_by_n: tuple[int, int] | None) -> None:
+    if allocation not in ALLOCATIONS:
+        raise ValueError(f"`allocation={allocation!r}` is unknown: pass {' or '.join(map(repr, ALLOCATIONS))}.")
+    if allocation != "uniform" and m_by_n is not None:
+        raise ValueError(
+            f"`sparsity_m_by_n={m_by_n}` prunes every kernel alike, and `allocation={allocation!r}` does not: leave "
+            "one of them out."
+        )
 
 
 def _whole_numbers(name: str, value: Any, allowed: str) -> tuple[int, int]:

@@ -14,8 +14,6 @@ LABELS_FILE = Path("assets") / "labels.txt"
 ENCODED = "encoded_image"
 """Signature of a served model that takes pictures undecoded."""
 
-_BOX_THRESHOLD = 0.4
-
 
 @dataclasses.dataclass(frozen=True)
 class Model:
@@ -51,8 +49,7 @@ class Wanted:
     def settings(self, own: Mapping[int, str]) -> tasks.Settings:
         """The settings, with the model's own labels where there is no file."""
         names = labels.read(self.label_file) if self.label_file else own
-        threshold = _BOX_THRESHOLD * (self.task == "detect") if self.threshold is None else self.threshold
-        return tasks.Settings(names, self.top, threshold)
+        return tasks.Settings(names, self.top, tasks.threshold(answers.TASKS[self.task], self.threshold))
 
 
 def stored(path: str, wanted: Wanted) -> Model:
@@ -100,7 +97,7 @@ def served(client: Client, name: str, wanted: Wanted) -> Model:
         raise ValueError(f"{name} has neither {ENCODED} nor serving_default; it has {sorted(metadata.signatures)}")
     signature = metadata.signatures[key]
     shapes = {output: spec.shape for output, spec in signature.outputs.items()}
-    boxes = list(tasks.DETECTION_OUTPUTS) if shapes.keys() >= set(tasks.DETECTION_OUTPUTS) else None
+    boxes = tasks.exported_boxes(shapes)
     output = answers.choose_output(wanted.task, shapes, boxes)
     size = None if key == ENCODED else _input_size([spec.shape for spec in signature.inputs.values()])
     used = tuple(boxes) if boxes else ()

@@ -12,6 +12,7 @@ import grpc
 import numpy as np
 from apache_beam.ml.inference.base import ModelHandler, RemoteModelHandler
 
+from keras_mobilenet import quiet
 from keras_mobilenet.client import Client, ClientError
 from keras_mobilenet.runtime import Predictor
 from serving.batch import progress
@@ -175,8 +176,7 @@ class ServedModel(RemoteModelHandler[Picture, "Row | Refused", Connection]):
         except ClientError as error:
             if error.code not in _OF_THE_PICTURE:
                 raise
-            # One line, without TensorFlow's addresses of nodes: `... [[{{node map/while/...}}]]`.
-            return Refused(picture.path, " ".join(error.message.partition("[[{{")[0].split()))
+            return Refused(picture.path, quiet.one_line(error.message))
         version = None if outputs.version is None else str(outputs.version)
         (row,) = self._reading.rows([picture.path], [picture.size], outputs, version)
         return row

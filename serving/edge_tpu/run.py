@@ -41,7 +41,6 @@ _TOLERANCE = flags.DEFINE_float("tolerance", 1e-4, "Largest difference of an out
 _JSON = flags.DEFINE_string("json", None, "Write what is printed to this file as JSON.")
 
 _DIFFERENT, _FAILED = 1, 2
-_BOX_THRESHOLD = 0.4
 
 
 def main(argv: list[str]) -> int:
@@ -102,8 +101,7 @@ def _answers(pipeline: Pipeline, model: Path, paths: Sequence[Path]) -> Iterator
         fed = first.image_input(pictures.resized(image, _input_size(first)))
         outputs = pipeline.predict(fed)
         task = _TASK.value or tasks.recognise(last, outputs)
-        threshold = _THRESHOLD.value if _THRESHOLD.value is not None else _BOX_THRESHOLD * (task == "detection")
-        settings = tasks.Settings(names, _TOP.value, threshold)
+        settings = tasks.Settings(names, _TOP.value, tasks.threshold(task, _THRESHOLD.value))
         answer = tasks.read(task, tasks.detection_outputs(last), outputs, settings, image.size)
         row: dict[str, Any] = {"task": task, "lines": answer.lines(), "answer": answer.json()}
         overlay = answer.overlay(image)

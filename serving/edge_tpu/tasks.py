@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ DETECTION_OPERATOR = "TFLite_Detection_PostProcess"
 DETECTION_OUTPUTS = ("boxes", "classes", "scores", "num_detections")
 """Of an exported detector's SavedModel."""
 NAMES = ("classification", "detection", "segmentation")
+_BOX_THRESHOLD = 0.4
 _LEAST_SHARE = 0.001  # of a picture, for a class to be listed
 
 
@@ -26,6 +27,11 @@ class Settings:
     labels: Mapping[int, str]
     top: int
     threshold: float
+
+
+def threshold(task: str, wanted: float | None) -> float:
+    """The lowest score that is listed: what is wanted, or by default 0, for boxes 0.4."""
+    return _BOX_THRESHOLD * (task == "detection") if wanted is None else wanted
 
 
 class Answer(abc.ABC):
@@ -100,13 +106,18 @@ class Mask(Answer):
         return pictures.lay_over(image, self.mask)
 
 
+def exported_boxes(outputs: Collection[str]) -> list[str] | None:
+    """Names of boxes, classes, scores and count among the outputs of an exported detector, or None."""
+    return list(DETECTION_OUTPUTS) if set(outputs) >= set(DETECTION_OUTPUTS) else None
+
+
 def detection_outputs(predictor: Predictor) -> list[str] | None:
     """Names of boxes, classes, scores and count of a detector, or None.
 
     A .tflite file has to end in TFLite's post-processing, a SavedModel to have the outputs of `km.export_saved_model`.
     """
     if predictor.kind is not Kind.TFLITE:
-        return list(DETECTION_OUTPUTS) if predictor.outputs.keys() >= set(DETECTION_OUTPUTS) else None
+        return exported_boxes(predictor.outputs)
     operators = tflite_file.read(predictor.path).main.operators
     operator = next((operator for operator in operators if operator.name == DETECTION_OPERATOR), None)
     names = {spec.index: name for name, spec in predictor.outputs.items()}

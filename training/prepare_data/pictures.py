@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from keras_mobilenet import preprocessing
+from keras_mobilenet import preprocessing, quiet
 from training.data import decode
 
 
@@ -32,8 +32,7 @@ def shrink(contents: bytes, short_side: int, quality: int) -> tuple[bytes, int, 
     try:
         image = decode.any_format()(tf.constant(contents))
     except tf.errors.OpError as error:
-        # Without TensorFlow's addresses of nodes: `... [[{{node Assert}}]]`.
-        raise BadPicture(" ".join(error.message.partition("[[{{")[0].split())) from error
+        raise BadPicture(quiet.one_line(error.message)) from error
     height, width = image.shape[:2]
     scale = short_side / min(height, width)
     if scale >= 1 and contents[:3] == b"\xff\xd8\xff":
