@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 IDENTIFIER = b"TFL3"
-MAX_FILE_BYTES = 256 << 20
+MAX_FILE_BYTES = (2 << 30) - 1  # A flatbuffer's offsets are of 32 bits, with a sign.
 
 _DATA_SLOT = 4  # the place of Buffer.data in its table
 _ZIP_HEAD = b"PK\3\4"
@@ -276,7 +276,7 @@ def _check_head(head: bytes, size: int, name: str) -> None:
         )
     if size > MAX_FILE_BYTES:
         raise ValueError(
-            f"{name} is {size:,} bytes; a .tflite file of up to {MAX_FILE_BYTES:,} bytes is read here. "
+            f"{name} is {size:,} bytes, and the .tflite format ends at {MAX_FILE_BYTES:,}. "
             "A MobileNet has under 20 MB: check that this is the file you mean."
         )
 

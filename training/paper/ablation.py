@@ -142,9 +142,9 @@ def setting(base: Recipe, pictures: int, tested: int) -> str:
         f"table at alpha 0.25 to 0.5. MobileNetV2 at its full depth and stride of 32 learns next to nothing in so few "
         f"steps from so small pictures; here it is the start of its table with half of its strides, (t, c, n, s) = "
         f"{rows}, at alpha {contestants.V2.alpha}.\n\n"
-        "Training cost: multiply-adds of all steps, three times those of inference; seconds by the clock, on a machine "
-        "that did other work beside. ± stands for the standard deviation between seeds; p is that of Student's "
-        f"t-test over the seeds, and an order counts as found below {SIGNIFICANT}."
+        "Training cost: multiply-adds of all steps, three times those of inference; seconds by the clock, the median of "
+        "the seeds. ± stands for the standard deviation between seeds; p is that of Student's t-test over the seeds, "
+        f"and an order counts as found below {SIGNIFICANT}."
     )
 
 
