@@ -31,7 +31,7 @@ _MATRICES = flags.DEFINE_integer("matrices", 1000, "manifold: random matrices fo
 _SEED = flags.DEFINE_integer("seed", 0, "manifold: seed of the matrices.", lower_bound=0)
 _NETWORK = flags.DEFINE_string("network", None, "dead_kernels: what the files hold, such as mobilenet_v1_0.25_128.")
 _MINUTES = flags.DEFINE_float("minutes", 60.0, "ablation: no run is started that would probably end later.")
-_SEEDS = flags.DEFINE_integer("seeds", 3, "ablation: runs of each network.", lower_bound=1)
+_SEEDS = flags.DEFINE_integer("seeds", 5, "ablation: runs of each network.", lower_bound=1)
 _EPOCHS = flags.DEFINE_integer("epochs", runs.BASE.epochs, "ablation: epochs of each run.", lower_bound=1)
 _DATASET = flags.DEFINE_string("dataset", "tfrecord", "ablation: as in training.train.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "../shared/data/train", "ablation: folder of the pictures.")

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,7 @@ def verdict(better: Contestant, worse: Contestant) -> str:
     if min(len(better.results), len(worse.results)) < 2:
         return f"{text}; a single seed decides nothing"
     p = float(stats.ttest_ind(better.accuracies, worse.accuracies).pvalue)
-    text = f"{text}, p = {p:.3f}"
+    text = f"{text}, p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}"
     if p >= SIGNIFICANT:
         return f"{text}: **not resolved** by these seeds"
     return f"{text}: {'**as in the paper**' if better.mean > worse.mean else '**the other way round**'}"
@@ -121,7 +122,7 @@ def draw(gathered: Mapping[str, Sequence[Contestant]]) -> Figure:
         labels = [f"{one.label}\n{one.results[0].multiply_adds / 1e6:.1f} M" for one in found]
         axis.set_xticks(range(len(found)), labels, fontsize=7)
         axis.set_xlim(-0.5, len(found) - 0.5)
-        axis.set_title(ABLATIONS[name].title, fontsize=8)
+        axis.set_title(textwrap.fill(ABLATIONS[name].title, 48), fontsize=8)
         axis.grid(axis="y", alpha=0.3)
     for axis in np.ravel(axes)[:: columns or 1]:
         axis.set_ylabel("top-1, %")
@@ -142,9 +143,9 @@ def setting(base: Recipe, pictures: int, tested: int) -> str:
         f"table at alpha 0.25 to 0.5. MobileNetV2 at its full depth and stride of 32 learns next to nothing in so few "
         f"steps from so small pictures; here it is the start of its table with half of its strides, (t, c, n, s) = "
         f"{rows}, at alpha {contestants.V2.alpha}.\n\n"
-        "Training cost: multiply-adds of all steps, three times those of inference; seconds by the clock, the median of "
-        "the seeds. ± stands for the standard deviation between seeds; p is that of Student's t-test over the seeds, "
-        f"and an order counts as found below {SIGNIFICANT}."
+        "Training cost: multiply-adds of all steps, three times those of inference; seconds by the clock, the median "
+        "of the seeds. ± stands for the standard deviation between seeds; p is that of Student's t-test over the "
+        f"seeds, and an order counts as found below {SIGNIFICANT}."
     )
 
 
