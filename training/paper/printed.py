@@ -255,7 +255,7 @@ V2_TABLE_7 = Table(
             "mobilenet_v1",
             True,
             ("11.15", "75.29", "14.25", "78.56", "941.9"),
-            (f"{PADDING} 14.25", f"{PADDING} 941"),
+            (f"{PADDING} 14.25", f"{PADDING} 941 where ASPP has rates of 12, 18, 24, and 990.9 with 12, 24, 36"),
         ),
         *_segmentation(
             "MNet V2, 320 channels, + ASPP",
