@@ -50,6 +50,11 @@ class Plan:
     pytriton: str = ""
 
     @property
+    def batch(self) -> int:
+        """Most pictures in a batch: all that the clients have under way, in as many batches as run at once."""
+        return max(1, self.clients // self.threads)
+
+    @property
     def lite_flags(self) -> list[str]:
         """The flags of a server that runs model.tflite."""
         # `models` puts the file beside a version that was exported without: its warm-up records know nothing of it.
@@ -162,7 +167,7 @@ def _cpu_row(what: str, target: float, pairs: Sequence[tuple[float, float]], how
 def batching_flags(plan: Plan) -> Iterator[list[str]]:
     """The flags of a server that runs the requests of these clients in batches."""
     with tempfile.NamedTemporaryFile("w", suffix=".config") as file:
-        file.write(_BATCHING.format(batch=plan.clients, threads=plan.threads))
+        file.write(_BATCHING.format(batch=plan.batch, threads=plan.threads))
         file.flush()
         yield ["--enable_batching", f"--batching_parameters_file={file.name}"]
 
@@ -192,7 +197,7 @@ def _pytriton(plan: Plan) -> Iterator[Load]:
         "version": str(plan.models.served / "1"),
         "picture": str(plan.models.picture),
         "threads": plan.threads,
-        "batch": plan.clients,
+        "batch": plan.batch,
         "ports": processes.free_ports(3),
     }
     with orders.Child("serving.benchmark.pytriton_servicer", python=plan.pytriton, **settings) as peer:

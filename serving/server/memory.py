@@ -4,6 +4,7 @@ import ctypes
 import functools
 import gc
 import os
+import threading
 from collections.abc import Callable
 
 # Of glibc's malloc.h, and the environment's names for them.
@@ -11,6 +12,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _ENVIRONMENT = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 _LARGE_BYTES = 1 << 20
 _KEPT_BYTES = 32 << 20
+_LATER_SECONDS = 2.0
 
 
 def give_large_blocks_back() -> None:
@@ -31,9 +33,17 @@ def release() -> None:
     """Collects what loading a model, or a model that is gone, left behind, and returns it to the system.
 
     A graph is full of reference cycles, and glibc keeps freed memory for later: without this, a server is larger by a
-    few models' size.
+    few models' size. It is done again a little later, as the first request of a version that was not warmed up makes
+    copies of its graph, and leaves as much behind.
     """
     gc.collect()
+    _trim()
+    later = threading.Timer(_LATER_SECONDS, _trim)
+    later.daemon = True
+    later.start()
+
+
+def _trim() -> None:
     _libc("malloc_trim")(0)
 
 
