@@ -54,11 +54,17 @@ def main(argv: list[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         made = models.make(folder, _LITE_FILE.value)
         plan = rows.Plan(made, _CLIENTS.value, _ROUNDS.value, _SECONDS.value, _THREADS.value, _PYTRITON.value)
-        results = []
-        for name in _ROWS.value:
-            logging.info("Measuring %s", name)
-            results.append(_FIGURES[name](plan))
-            logging.info("%s", table.line(results[-1]))
+        results: list[table.Row] = []
+        try:
+            for name in _ROWS.value:
+                logging.info("Measuring %s", name)
+                results.append(_FIGURES[name](plan))
+                logging.info("%s", table.line(results[-1]))
+        finally:  # A row that fails, such as a peer that does not start, takes nothing from those before it.
+            _show(results)
+
+
+def _show(results: list[table.Row]) -> None:
     print(table.markdown(results))
     if _JSON.value == "-":
         print(table.as_json(results))
