@@ -79,9 +79,11 @@ class _InterpreterSession(Session):
         self._shapes = {detail["index"]: tuple(detail["shape"]) for detail in details}
 
     def set(self, inputs: Mapping[str, np.ndarray]) -> None:
-        self._resize({self._inputs[name]: value.shape for name, value in inputs.items()})
-        for name, value in inputs.items():
-            self._interpreter.set_tensor(self._inputs[name], value)
+        fed = [(self._inputs[name], value) for name, value in inputs.items()]
+        if changed := {index: value.shape for index, value in fed if value.shape != self._shapes[index]}:
+            self._resize(changed)
+        for index, value in fed:
+            self._interpreter.set_tensor(index, value)
 
     def invoke(self) -> None:
         self._interpreter.invoke()
@@ -89,14 +91,12 @@ class _InterpreterSession(Session):
     def get(self) -> dict[str, np.ndarray]:
         return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
 
-    def _resize(self, shapes: dict[int, tuple[int, ...]]) -> None:
+    def _resize(self, changed: dict[int, tuple[int, ...]]) -> None:
         """Only a file with free sizes gets here with shapes other than before."""
-        changed = {index: shape for index, shape in shapes.items() if shape != self._shapes[index]}
         for index, shape in changed.items():
             self._interpreter.resize_tensor_input(index, shape, strict=True)
-        if changed:
-            self._interpreter.allocate_tensors()
-            self._shapes |= changed
+        self._interpreter.allocate_tensors()
+        self._shapes |= changed
 
 
 def _interpreter(litert: ModuleType, content: bytes, **options: Any) -> Any:

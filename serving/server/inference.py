@@ -12,7 +12,7 @@ from tensorflow_serving.apis import (
     predict_pb2,
 )
 
-from serving.server import engine, lifecycle, metrics, signatures, status, tensors
+from serving.server import engine, lifecycle, metrics, status, tensors
 from serving.server.servable import DEFAULT_SIGNATURE, Call
 
 SIGNATURE_DEF = "signature_def"
@@ -49,16 +49,16 @@ def predict_on(
 ) -> predict_pb2.PredictResponse:
     """Answers Predict on a model at hand; see `predict`."""
     key = request.model_spec.signature_name or DEFAULT_SIGNATURE
-    signature = model.servable.signatures.get(key)
+    signature = model.signatures.get(key)
     if signature is None:
         raise status.failed_precondition(f'Serving signature key "{key}" not found.')
-    inputs = signatures.read_inputs(signature, request.inputs)
-    names = signatures.wanted_outputs(signature, request.output_filter)
+    inputs = signature.read_inputs(request.inputs)
+    names = signature.wanted_outputs(request.output_filter)
     outputs = run(model, key, inputs, names, call, "Predict")
     response = predict_pb2.PredictResponse()
     fill_model_spec(response.model_spec, model, key)
     for name, array in zip(names, outputs, strict=True):
-        tensors.from_numpy(array, signature.outputs[name].dtype, response.outputs[name], as_content)
+        tensors.from_numpy(array, signature.output_dtypes[name], response.outputs[name], as_content)
     return response
 
 
@@ -81,12 +81,12 @@ def predict_arrays(
     """
     key = spec.signature_name or DEFAULT_SIGNATURE
     with models.acquire(spec) as model:
-        signature = model.servable.signatures.get(key)
+        signature = model.signatures.get(key)
         if signature is None:
             raise status.invalid_argument(f'Serving signature name: "{key}" not found in signature def')
-        inputs = signatures.check_inputs(signature, read(signature))
-        names = signatures.wanted_outputs(signature, ())
-        return dict(zip(names, run(model, key, inputs, names, call, "Predict"), strict=True)), signature
+        inputs = signature.check_inputs(read(signature.definition))
+        names = signature.wanted_outputs(())
+        return dict(zip(names, run(model, key, inputs, names, call, "Predict"), strict=True)), signature.definition
 
 
 def run(

@@ -2,10 +2,11 @@
 
 import dataclasses
 import enum
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from serving.server import config, servable, status
+from serving.server import config, servable, signatures, status
 
 
 class State(enum.Enum):
@@ -34,6 +35,11 @@ class LoadedModel:
     version: int
     servable: servable.Servable
     check_method_name: bool = False
+
+    @functools.cached_property
+    def signatures(self) -> Mapping[str, signatures.Signature]:
+        """The servable's signatures by key, ready to hold requests against."""
+        return {key: signatures.Signature(definition) for key, definition in self.servable.signatures.items()}
 
 
 @dataclasses.dataclass(eq=False)

@@ -69,8 +69,11 @@ class LiteRTServable:
         self._batch = _fixed_batch(backend)
         self._signatures = _signatures(content, inputs, outputs, free_rows=self._batch is not None)
         # Sessions may go by the names of a signature of the file's own.
-        self._names = {tensor: spec.name for tensor, spec in (inputs | outputs).items()}
-        self._sessions: queue.LifoQueue[session.Session] = queue.LifoQueue()
+        self._inputs, self._outputs = (
+            {key: _session_names(getattr(definition, side), specs) for key, definition in self._signatures.items()}
+            for side, specs in (("inputs", inputs), ("outputs", outputs))
+        )
+        self._sessions: queue.SimpleQueue[session.Session] = queue.SimpleQueue()
         for made in sessions:
             self._sessions.put(made)
 
@@ -83,9 +86,9 @@ class LiteRTServable:
         self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str], call: servable.Call
     ) -> list[np.ndarray]:
         """Runs the file; a request of more rows than its fixed batch in pieces. See `Servable.run`."""
-        definition = self._signatures[signature]
-        feeds = {self._names[definition.inputs[name].name]: value for name, value in inputs.items()}
-        wanted = [self._names[definition.outputs[name].name] for name in outputs]
+        fed, fetched = self._inputs[signature], self._outputs[signature]
+        feeds = {fed[name]: value for name, value in inputs.items()}
+        wanted = [fetched[name] for name in outputs]
         try:
             taken = self._sessions.get(timeout=call.remaining())
         except queue.Empty:
@@ -169,6 +172,12 @@ def _signatures(
         else:
             logging.warning("Signature %s of %s names tensors that are no inputs or outputs; it is left out", key, FILE)
     return found
+
+
+def _session_names(
+    infos: Mapping[str, meta_graph_pb2.TensorInfo], specs: Mapping[str, session.TensorSpec]
+) -> dict[str, str]:
+    return {name: specs[info.name].name for name, info in infos.items()}
 
 
 def _read_metadata(buffer: memoryview) -> list[tuple[str, bytes]]:

@@ -168,10 +168,10 @@ def _varint(value: int) -> bytes:
 def _shape(proto: tensor_pb2.TensorProto, name: str) -> tuple[int, ...]:
     if proto.tensor_shape.unknown_rank:
         raise _parse_error(name, "its shape has unknown rank")
-    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
-    if any(size < 0 for size in shape):
+    shape = tuple([dim.size for dim in proto.tensor_shape.dim])
+    if min(shape, default=0) < 0:
         raise _parse_error(name, f"its shape {list(shape)} has a negative size")
-    if math.prod(max(size, 1) for size in shape) > _MAX_ELEMENTS:
+    if math.prod([size or 1 for size in shape]) > _MAX_ELEMENTS:
         raise _parse_error(name, f"its shape {list(shape)} has more elements than memory can address")
     if len(shape) > 32:
         raise _parse_error(name, f"its shape has {len(shape)} dimensions, at most 32 are allowed")
