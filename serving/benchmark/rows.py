@@ -56,9 +56,14 @@ class Plan:
 
     @property
     def lite_flags(self) -> list[str]:
-        """The flags of a server that runs model.tflite."""
+        """The flags of a server that runs model.tflite.
+
+        A gRPC thread for each interpreter: requests wait for a thread, not threads for an interpreter, which takes a
+        further wake-up for each.
+        """
+        pools = [f"--num_tflite_pools={self.threads}", f"--grpc_max_threads={self.threads}"]
         # `models` puts the file beside a version that was exported without: its warm-up records know nothing of it.
-        return ["--prefer_tflite_model", f"--num_tflite_pools={self.threads}", "--noenable_model_warmup"]
+        return ["--prefer_tflite_model", *pools, "--noenable_model_warmup"]
 
     @property
     def a_core_a_batch(self) -> list[str]:

@@ -1,7 +1,7 @@
 """Which backends the options ask for; a further one is added here."""
 
 import tensorflow as tf
-from tensorflow.core.protobuf import config_pb2
+from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 
 from serving.server import config, saved_model, servable, status, text_protos
 
@@ -26,7 +26,8 @@ def session_config(options: config.Options) -> tf.compat.v1.ConfigProto:
     """Builds TensorFlow's session configuration; 0 leaves a figure to TensorFlow.
 
     Raises:
-        ServingError: INVALID_ARGUMENT where --tensorflow_session_parallelism and its parts are both set.
+        ServingError: INVALID_ARGUMENT where --tensorflow_session_parallelism and its parts are both set, or where
+            --mixed_precision is unknown.
     """
     session = options.tensorflow_session_parallelism
     intra, inter = options.tensorflow_intra_op_parallelism, options.tensorflow_inter_op_parallelism
@@ -43,4 +44,8 @@ def session_config(options: config.Options) -> tf.compat.v1.ConfigProto:
         proto.inter_op_parallelism_threads = inter or session
     if options.per_process_gpu_memory_fraction:
         proto.gpu_options.per_process_gpu_memory_fraction = options.per_process_gpu_memory_fraction
+    if options.mixed_precision == "bfloat16":
+        proto.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = rewriter_config_pb2.RewriterConfig.ON
+    elif options.mixed_precision:
+        raise status.invalid_argument(f"--mixed_precision={options.mixed_precision} is not supported; bfloat16 is")
     return proto

@@ -48,6 +48,7 @@ class Options:
     tensorflow_inter_op_parallelism: int = 0
     tensorflow_session_config_file: str = ""
     per_process_gpu_memory_fraction: float = 0
+    mixed_precision: str = ""
     enable_batching: bool = False
     batching_parameters_file: str = ""
     enable_per_model_batching_parameters: bool = False

@@ -41,6 +41,7 @@ _STRINGS = {
     "model_config_file": "Text proto ModelServerConfig with the models to serve.",
     "saved_model_tags": "Comma-separated tags of the meta graph to load.",
     "tensorflow_session_config_file": "Text proto ConfigProto for TensorFlow sessions.",
+    "mixed_precision": "bfloat16 computes in bfloat16 where an op can and the CPU has it; scores change a little.",
     "batching_parameters_file": "Text proto BatchingParameters; needs --enable_batching.",
     "monitoring_config_file": "Text proto MonitoringConfig; turns Prometheus metrics on.",
     "ssl_config_file": "Text proto SSLConfig; makes gRPC use TLS, with client_verify mutual TLS.",
@@ -74,7 +75,6 @@ _NOT_HONOURED = {
     "use_alts_credentials": (False, "use --ssl_config_file"),
     "xla_cpu_compilation_enabled": (False, "jit-compiled functions run either way"),
     "xla_gpu_compilation_enabled": (False, "jit-compiled functions run either way"),
-    "mixed_precision": ("", "convert the model before it is exported"),
     "skip_initialize_tpu": (False, "TPUs are not supported"),
 }
 

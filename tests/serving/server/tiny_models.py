@@ -33,6 +33,19 @@ def half_plus_two(path: Path, offset: float = 2.0) -> Path:
     return path
 
 
+def product(path: Path, weights: np.ndarray) -> Path:
+    """relu(x[N, rows] @ weights)."""
+
+    class Module(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, len(weights)], tf.float32, name="x")])
+        def default(self, x):
+            return {"y": tf.nn.relu(x @ tf.constant(weights))}
+
+    module = Module()
+    tf.saved_model.save(module, str(path), signatures=module.default)
+    return path
+
+
 def echo(path: Path, dtype: tf.DType) -> Path:
     """Returns its input, of any shape."""
 
