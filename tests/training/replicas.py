@@ -11,17 +11,18 @@ import numpy as np
 import tensorflow as tf
 
 import keras_mobilenet as km
-from training import losses, optimizers
+from training import losses, network, optimizers
 from training.loop import Trainer
 from training.recipe import Recipe
 from training.tasks.classification import TASK
 
-RECIPE = Recipe(alpha=0.35, image_size=32, freeze_batch_norm=True, weight_decay=1e-3, ema=0.5)
+RECIPE = Recipe(alpha=0.35, image_size=32, weight_decay=1e-3, ema=0.5)
 
 
 def prepared(kind: str, images: np.ndarray) -> keras.Model:
     keras.utils.set_random_seed(0)
     model = TASK.build(RECIPE, "0123456789")
+    network.freeze_batch_norm(model)  # as a stage does
     if kind == "prune":
         return km.prune(model, km.PolynomialDecay(0.0, 0.5, 0, 3, frequency=1))
     return km.quantize_aware(model, images, freeze_after=0) if kind == "quantize" else model
