@@ -69,10 +69,9 @@ class LiteRTServable:
         self._batch = _fixed_batch(backend)
         self._signatures = _signatures(content, inputs, outputs, free_rows=self._batch is not None)
         # Sessions may go by the names of a signature of the file's own.
-        self._inputs, self._outputs = (
-            {key: _session_names(getattr(definition, side), specs) for key, definition in self._signatures.items()}
-            for side, specs in (("inputs", inputs), ("outputs", outputs))
-        )
+        named = self._signatures.items()
+        self._inputs = {key: _session_names(definition.inputs, inputs) for key, definition in named}
+        self._outputs = {key: _session_names(definition.outputs, outputs) for key, definition in named}
         self._sessions: queue.SimpleQueue[session.Session] = queue.SimpleQueue()
         for made in sessions:
             self._sessions.put(made)

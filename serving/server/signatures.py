@@ -118,7 +118,7 @@ def _sizes(shape: tensor_shape_pb2.TensorShapeProto) -> tuple[int, ...] | None:
 
 
 def _check_shape(name: str, expected: tuple[int, ...] | None, given: tuple[int, ...]) -> None:
-    if expected is None or expected == given:
+    if expected is None:
         return
     if len(expected) != len(given) or any(size not in (-1, sent) for size, sent in zip(expected, given, strict=True)):
         raise status.invalid_argument(
