@@ -15,6 +15,7 @@ _FIGURES = {
     "lite_cpu": rows.lite_cpu,
     "saved_model_cpu": rows.saved_model_cpu,
     "throughput": rows.throughput,
+    "throughput_bfloat16": rows.throughput_bfloat16,
     "pytriton": rows.pytriton,
     "half_load": rows.half_load,
     "swaps": lambda plan: faults.swaps(plan, _SWAPS.value),
@@ -23,7 +24,7 @@ _FIGURES = {
 
 _ROWS = flags.DEFINE_list(
     "rows",
-    ["lite_cpu", "saved_model_cpu", "throughput", "half_load"],
+    ["lite_cpu", "saved_model_cpu", "throughput", "throughput_bfloat16", "half_load"],
     f"What to measure, of {', '.join(_FIGURES)}.",
 )
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Rounds of each figure.", 1, 1000)

@@ -1,4 +1,4 @@
-"""The four figures: CPU per picture with either backend, throughput against a plain servicer, and latency at half load.
+"""The figures: CPU per picture with either backend, throughput against a plain servicer, and latency at half load.
 
 What is compared takes turns, round by round, so that a change on the machine meets both sides.
 """
@@ -102,13 +102,22 @@ def throughput(plan: Plan) -> Row:
     return _throughput_row(plan, _plain(plan), "a plain grpcio servicer", PLAIN_THROUGHPUT)
 
 
+def throughput_bfloat16(plan: Plan) -> Row:
+    """The same, where our server computes in bfloat16 and the plain servicer in float32."""
+    flags = ["--mixed_precision=bfloat16"]
+    return _throughput_row(plan, _plain(plan), "a plain grpcio servicer in float32", PLAIN_THROUGHPUT, flags)
+
+
 def pytriton(plan: Plan) -> Row:
     """Pictures per second against Triton with dynamic batching, on the same SavedModel."""
     return _throughput_row(plan, _pytriton(plan), "nvidia-pytriton", PYTRITON_THROUGHPUT)
 
 
-def _throughput_row(plan: Plan, peer: AbstractContextManager[Load], name: str, target: float) -> Row:
-    with batching_flags(plan) as flags, _embedded(plan, [*flags, *plan.a_core_a_batch]) as embedded, peer as other:
+def _throughput_row(
+    plan: Plan, peer: AbstractContextManager[Load], name: str, target: float, further_flags: Sequence[str] = ()
+) -> Row:
+    our_flags = [*plan.a_core_a_batch, *further_flags]
+    with batching_flags(plan) as flags, _embedded(plan, [*flags, *our_flags]) as embedded, peer as other:
         pairs = []
         for _ in range(plan.rounds):
             pairs.append([loaded.closed_loop(plan.seconds).require_success() for loaded in (embedded, other)])
@@ -120,7 +129,7 @@ def _throughput_row(plan: Plan, peer: AbstractContextManager[Load], name: str, t
         ratios,
         statistics.median(ratios) >= target,
         " times",
-        f"{ours:.0f} against {theirs:.0f} pictures/s; {' '.join(plan.a_core_a_batch)} on our side",
+        f"{ours:.0f} against {theirs:.0f} pictures/s; {' '.join(our_flags)} on our side",
     )
 
 

@@ -50,7 +50,7 @@ def _version() -> str:
 
 
 def _serve(options: config.Options) -> int:
-    memory.give_large_blocks_back()
+    memory.set_up()
     gc.freeze()  # The libraries stay; collecting what a model left behind need not visit them.
     try:
         with quiet.start_up():
