@@ -1,0 +1,45 @@
+"""Where large blocks come from, with TensorFlow's pool of tensors and without it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+# A process of its own: glibc's settings cannot be taken back.
+PROGRAM = """
+import ctypes
+from serving.server import memory
+
+class Info(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in (
+        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")]
+
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Info
+libc.malloc.restype = ctypes.c_void_p
+memory.set_up()
+before = libc.mallinfo2().hblkhd
+libc.malloc(ctypes.c_size_t(8 << 20))
+print(libc.mallinfo2().hblkhd - before >= 8 << 20)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's settings")
+@pytest.mark.parametrize(
+    ("environment", "mapped"),
+    [
+        ({}, True),
+        ({"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "0"}, True),
+        ({"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1"}, False),
+        ({"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "true"}, False),
+        ({"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1", "MALLOC_MMAP_THRESHOLD_": "4194304"}, True),
+        ({"MALLOC_MMAP_THRESHOLD_": "16777216"}, False),
+    ],
+)
+def test_large_blocks_are_mapped_unless_tensors_are_among_them(environment, mapped):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "TF_ONEDNN_", "GLIBC"))}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env=kept | environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == str(mapped)
