@@ -4,7 +4,6 @@ import json
 import subprocess
 import time
 import urllib.request
-from pathlib import Path
 
 import grpc
 import numpy as np
@@ -19,7 +18,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving.server import backends, config, metrics, saved_model, servable, status, text_protos, tls, warmup
+from serving.server import metrics, status, text_protos, tls, warmup
 from tests.serving.server import tiny_models
 from tests.serving.server.calls import Clients, config_text, get, post, predict, spec
 
@@ -278,40 +277,6 @@ def test_classify_insists_on_the_method_name_where_told_to(start, tmp_path):
         with pytest.raises(grpc.RpcError) as caught:
             clients.prediction.Classify(request)
         assert message in caught.value.details()
-
-
-def test_contradicting_options_are_refused(tmp_path):
-    with pytest.raises(status.ServingError, match="You cannot configure all"):
-        backends.session_config(config.Options(tensorflow_session_parallelism=1, tensorflow_intra_op_parallelism=1))
-    chosen = backends.session_config(config.Options(tensorflow_session_parallelism=3))
-    assert (chosen.intra_op_parallelism_threads, chosen.inter_op_parallelism_threads) == (3, 3)
-
-
-def test_mixed_precision(tmp_path):
-    random = np.random.default_rng(0)
-    x, weights = random.random((4, 64), np.float32), random.random((64, 64), np.float32)
-    version = tiny_models.product(tmp_path / "1", weights)
-
-    def answer(mode):
-        session = backends.session_config(config.Options(mixed_precision=mode))
-        loaded = saved_model.SavedModelBackend(config=session).load(version)
-        return loaded.run("serving_default", {"x": x}, ["y"], servable.Call())[0]
-
-    exact = x @ weights
-    x_rounded, weights_rounded = (array.astype(tf.bfloat16.as_numpy_dtype).astype(np.float32) for array in (x, weights))
-    np.testing.assert_allclose(answer(""), exact, rtol=1e-5)
-    if bfloat16_cpu():
-        np.testing.assert_allclose(answer("bfloat16"), x_rounded @ weights_rounded, rtol=2**-8)
-        assert np.abs(answer("bfloat16") / exact - 1).max() > 1e-4
-    else:
-        np.testing.assert_allclose(answer("bfloat16"), exact, rtol=1e-5)
-    with pytest.raises(status.ServingError, match="--mixed_precision=float16 is not supported; bfloat16 is"):
-        backends.session_config(config.Options(mixed_precision="float16"))
-
-
-def bfloat16_cpu():
-    """Whether TensorFlow takes bfloat16 on this CPU."""
-    return "avx512f" in Path("/proc/cpuinfo").read_text()
 
 
 def test_start_failures_say_why(start, tmp_path):
