@@ -20,7 +20,7 @@ os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
 with quiet.start_up():
     import tensorflow as tf
 
-    from serving.server import backends, config, flags, memory, server, status
+    from serving.server import backends, config, flags, memory, scheduling, server, status
 
     tf.config.list_physical_devices()  # Else absl looks for them when it starts, and TensorFlow notes what it lacks.
 
@@ -50,6 +50,7 @@ def _version() -> str:
 
 
 def _serve(options: config.Options) -> int:
+    scheduling.prefer_throughput()
     memory.set_up()
     gc.freeze()  # The libraries stay; collecting what a model left behind need not visit them.
     try:

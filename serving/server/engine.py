@@ -270,11 +270,13 @@ class Engine:
     def _load(self, model: Model, version: Version) -> None:
         label = f"{{name: {model.config.name} version: {version.number}}}"
         try:
-            loaded, error = self._open(model.config.name, version), None
+            with memory.loading():
+                loaded, error = self._open(model.config.name, version), None
         except Exception as failure:
             loaded, error = None, _load_error(failure)
             logging.error("Loading servable: %s failed: %s", label, error)
-        if not model.available:  # Else memory is released when the version that this one takes the place of has gone.
+        # Otherwise memory is released when the version that this one takes the place of has gone.
+        if error or not model.available:
             memory.release()
         with self._changed:
             if loaded:

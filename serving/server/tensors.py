@@ -148,12 +148,8 @@ def _append_packed(proto: tensor_pb2.TensorProto, raw: bytes) -> None:
 
 def _byte_varints(values: np.ndarray) -> bytes:
     """Writes uint8 values as varints: one byte each, from 128 on a second one of 1."""
-    raw = values.tobytes()
-    if raw.isascii():  # Below 128 each is its own varint.
-        return raw
-    large = values > 127
-    pairs = np.stack([values, large.view(np.uint8)], 1)
-    return pairs[np.stack([np.ones_like(large), large], 1)].tobytes()
+    (large,) = np.nonzero(values > 127)
+    return np.insert(values, large + 1, 1).tobytes()
 
 
 def _varint(value: int) -> bytes:
