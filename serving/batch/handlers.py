@@ -25,6 +25,7 @@ NAMESPACE = "serving.batch"
 _OF_THE_PICTURE = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION)
 _PASSING = (
     grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.CANCELLED,  # By a server that is going, of what had just reached it; nobody cancels here.
     grpc.StatusCode.RESOURCE_EXHAUSTED,
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.ABORTED,

@@ -25,8 +25,8 @@ _SWAP_SECONDS = 180.0
 def swaps(plan: Plan, count: int) -> Row:
     """Swaps versions under load, each with weights other than the last one's; every answer is checked.
 
-    The detail names the memory after the first swap too: TensorFlow's pool of tensors stays as large as it ever was,
-    which is while two versions hold their weights, once for each signature that was warmed up.
+    The detail names the memory after the first swap too: what one of them leaves behind for good is told from what each
+    of them does.
     """
     everything: list[Round] = []
     with tempfile.TemporaryDirectory(dir=plan.models.folder) as base, batching_flags(plan) as flags:

@@ -107,6 +107,7 @@ def test_a_detector_as_saved_model_and_as_file(tmp_path, photos):
 
 def test_errors_that_may_pass():
     assert handlers.may_pass(ClientError(grpc.StatusCode.UNAVAILABLE, "down", "x"))
+    assert handlers.may_pass(ClientError(grpc.StatusCode.CANCELLED, "going", "x"))
     assert not handlers.may_pass(ClientError(grpc.StatusCode.NOT_FOUND, "no such model", "x"))
     assert not handlers.may_pass(ValueError("x"))
 
