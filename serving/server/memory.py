@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 
 from serving.server import tensor_pool
 
-# Of glibc's malloc.h.
+# Of glibc's malloc.h, and the environment's names for them.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-# Settings of glibc's, and TensorFlow's switch for tensors from malloc: mapped one by one, those would spend more time
+_ENVIRONMENT = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES")
+# TensorFlow's own switch: tensors come from malloc and not from its pool. Mapped one by one, they would spend more time
 # on fresh pages than on arithmetic.
-_ENVIRONMENT = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES", "TF_ONEDNN_USE_SYSTEM_ALLOCATOR")
+_WITHOUT_POOL = "TF_ONEDNN_USE_SYSTEM_ALLOCATOR"
 _LARGE_BYTES = 1 << 20
 _KEPT_BYTES = 32 << 20
 _LATER_SECONDS = 2.0
@@ -23,7 +24,7 @@ _TENSORS = tensor_pool.TensorPool()
 
 def set_up() -> None:
     """Tells glibc where large blocks come from, unless the environment does."""
-    if any(name in os.environ for name in _ENVIRONMENT):
+    if any(name in os.environ for name in _ENVIRONMENT) or os.environ.get(_WITHOUT_POOL, "").lower() in ("1", "true"):
         return
     # Mapped one by one, large blocks go back to the system when they are freed. By itself glibc stops that at the first
     # free of such a block, and up to 32 MiB come out of its heaps: a graph's weights and messages then leave holes

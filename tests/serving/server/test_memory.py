@@ -31,7 +31,10 @@ print(libc.mallinfo2().hblkhd - before >= 8 << 20)
     ("environment", "mapped"),
     [
         ({}, True),
+        ({"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "0"}, True),
         ({"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1"}, False),
+        ({"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "true"}, False),
+        ({"TF_ONEDNN_USE_SYSTEM_ALLOCATOR": "1", "MALLOC_MMAP_THRESHOLD_": "4194304"}, True),
         ({"MALLOC_MMAP_THRESHOLD_": "16777216"}, False),
         ({"MALLOC_MMAP_THRESHOLD_": "4194304"}, True),
     ],
