@@ -5,6 +5,7 @@ import dataclasses
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from absl import logging
@@ -27,14 +28,11 @@ class Task:
         self.payload = payload
         self.call = call
         self.enqueued = time.monotonic()
-        self._done = threading.Event()
-        self._result: Any = None
-        self._error: BaseException | None = None
+        self._outcome: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
 
     def finish(self, result: Any = None, error: BaseException | None = None) -> None:
         """Hands over the result, or the error."""
-        self._result, self._error = result, error
-        self._done.set()
+        self._outcome.put((result, error))
 
     def wait(self) -> Any:
         """Waits for the result until the request's deadline.
@@ -43,11 +41,13 @@ class Task:
             ServingError: DEADLINE_EXCEEDED when it passes.
             Exception: What `finish` was given.
         """
-        if not self._done.wait(self.call.remaining()):
-            raise status.deadline_exceeded("Run() timeout exceeded while waiting in batching queue")
-        if self._error:
-            raise self._error
-        return self._result
+        try:
+            result, error = self._outcome.get(timeout=self.call.remaining())
+        except Empty:
+            raise status.deadline_exceeded("Run() timeout exceeded while waiting in batching queue") from None
+        if error:
+            raise error
+        return result
 
 
 @dataclasses.dataclass

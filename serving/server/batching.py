@@ -50,7 +50,7 @@ class BatchingServable:
         rows = _rows(inputs)
         if rows == 0:
             return self._wrapped.run(signature, inputs, outputs, call)
-        tasks = [Task(_rows(part), part, call) for part in self._parts(inputs, rows)]
+        tasks = [Task(size, part, call) for size, part in self._parts(inputs, rows)]
         names = tuple(outputs)
 
         def run_batch(batch: Sequence[Task]) -> None:
@@ -67,17 +67,18 @@ class BatchingServable:
         """Closes the wrapped servable; no request is under way by then."""
         self._wrapped.close()
 
-    def _parts(self, inputs: Mapping[str, np.ndarray], rows: int) -> list[Mapping[str, np.ndarray]]:
+    def _parts(self, inputs: Mapping[str, np.ndarray], rows: int) -> list[tuple[int, Mapping[str, np.ndarray]]]:
         limit = self._parameters.max_batch_size
         if rows <= limit:
-            return [inputs]
+            return [(rows, inputs)]
         if not self._parameters.split_large_requests:
             raise status.invalid_argument(
                 f"Task size {rows} is larger than maximum input batch size {limit}; send fewer rows, or set "
                 f"enable_large_batch_splitting"
             )
         return [
-            {name: array[start : start + limit] for name, array in inputs.items()} for start in range(0, rows, limit)
+            (min(limit, rows - start), {name: array[start : start + limit] for name, array in inputs.items()})
+            for start in range(0, rows, limit)
         ]
 
     def _shapes(self, inputs: Mapping[str, np.ndarray]) -> tuple:

@@ -3,7 +3,6 @@
 import dataclasses
 import time
 from collections.abc import Callable
-from concurrent import futures
 from typing import Any, TypeVar
 
 import grpc
@@ -12,11 +11,12 @@ from google.protobuf import message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import (
     model_management_pb2,
+    model_pb2,
     model_service_pb2_grpc,
     prediction_service_pb2_grpc,
 )
 
-from serving.server import config, engine, examples, inference, observing, servable, status
+from serving.server import config, engine, examples, handler_threads, inference, observing, servable, status
 
 _MAX_MESSAGE_BYTES = 2**31 - 1
 # A picture of 224 x 224 takes 147 KB: with HTTP/2's first window of 64 KB and frames of 16 KB each of them would cost
@@ -52,17 +52,7 @@ class Context:
         except Exception as error:
             failure = status.from_exception(error)
         spec = _spec(response) or _spec(request)
-        self.observer.record(
-            api,
-            "GRPC",
-            spec.name if spec else "",
-            failure.code.name if failure else "OK",
-            time.perf_counter() - start,
-            version=spec.version.value if spec and spec.HasField("version") else None,
-            signature=spec.signature_name if spec else "",
-            message=failure.message if failure else "",
-            peer=rpc.peer() if self.observer.logs else "",
-        )
+        self.observer.record(api, "GRPC", spec, failure, time.perf_counter() - start, rpc.peer)
         if failure:
             rpc.abort(failure.code, status.truncate(failure.message))
         return response
@@ -151,7 +141,7 @@ class GrpcFace:
 
     def __init__(self, context: Context, credentials: grpc.ServerCredentials | None) -> None:
         options = context.options
-        self._pool = futures.ThreadPoolExecutor(max(1, options.grpc_max_threads), "grpc")
+        self._pool = handler_threads.HandlerThreads(max(1, options.grpc_max_threads), "grpc")
         self._server = grpc.server(self._pool, options=_channel_arguments(options.grpc_channel_arguments))
         self._health = health.HealthServicer()
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(context), self._server)
@@ -222,7 +212,6 @@ def _channel_arguments(text: str) -> list[tuple[str, int | str]]:
     return arguments
 
 
-def _spec(request: message.Message | None) -> Any:
-    if request is None or "model_spec" not in request.DESCRIPTOR.fields_by_name:
-        return None
-    return request.model_spec if request.HasField("model_spec") else None
+def _spec(message_or_none: message.Message | None) -> model_pb2.ModelSpec | None:
+    spec = getattr(message_or_none, "model_spec", None)  # Not every request and response has one.
+    return spec if spec and message_or_none.HasField("model_spec") else None

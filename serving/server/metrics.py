@@ -1,7 +1,9 @@
 """Prometheus metrics under TF Serving's names."""
 
+import collections
 import functools
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import prometheus_client
@@ -81,6 +83,31 @@ _queue_depth = prometheus_client.Gauge(
 )
 
 
+_waiting: collections.deque[tuple[Callable[..., None], tuple]] = collections.deque()
+_MOST_WAITING = 128
+_catching_up = threading.Lock()
+
+
+def _later(record: Callable[..., None]) -> Callable[..., None]:
+    """Lets records wait for others, or for `page`: many in a row take a fraction of the time that each takes alone."""
+
+    @functools.wraps(record)
+    def wait(*arguments: Any) -> None:
+        _waiting.append((record, arguments))
+        if len(_waiting) >= _MOST_WAITING:
+            _catch_up()
+
+    return wait
+
+
+def _catch_up() -> None:
+    with _catching_up:
+        while _waiting:
+            record, arguments = _waiting.popleft()
+            record(*arguments)
+
+
+@_later
 def request(model: str, api: str, entrypoint: str, code: str, seconds: float) -> None:
     """Records an answered request.
 
@@ -95,6 +122,7 @@ def request(model: str, api: str, entrypoint: str, code: str, seconds: float) ->
     _child(_request_latency, model, api, entrypoint).observe(seconds * _MICROSECONDS)
 
 
+@_later
 def runtime_latency(model: str, api: str, seconds: float) -> None:
     """Records a run of the model."""
     _child(_runtime_latency, model, api, "TF1").observe(seconds * _MICROSECONDS)
@@ -111,17 +139,20 @@ def examples(model: str, count: int) -> None:
     _example_total.labels(model).inc(count)
 
 
+@_later
 def batch(model: str, size: int, padding: int) -> None:
     """Records a batch that ran: its rows with padding, and the padding."""
     _child(_batch_size, model).observe(size)
     _child(_padding_size, model).observe(padding)
 
 
+@_later
 def queued(seconds: float) -> None:
     """Records how long a request waited for its batch."""
     _QUEUE.observe(seconds * _MICROSECONDS)
 
 
+@_later
 def queue_depth(model: str, batches: int) -> None:
     """Records the length of a model's queue."""
     _child(_queue_depth, model).set(batches)
@@ -138,6 +169,7 @@ def page() -> str:
 
     prometheus_client's own writer appends `_total` to every counter; TF Serving's names have no such ending.
     """
+    _catch_up()
     return "\n".join(_lines()) + "\n"
 
 

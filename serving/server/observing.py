@@ -4,10 +4,13 @@ import datetime
 import json
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
-from serving.server import engine, metrics
+from tensorflow_serving.apis import model_pb2
+
+from serving.server import engine, metrics, status
 
 
 class Observer:
@@ -27,51 +30,41 @@ class Observer:
         elif log_path:
             self._log = Path(log_path).open("a", encoding="utf-8", buffering=1)  # noqa: SIM115
 
-    @property
-    def logs(self) -> bool:
-        """Whether requests are logged; without a log only the arguments that metrics need matter."""
-        return self._log is not None
-
     def record(
         self,
         api: str,
         entrypoint: str,
-        model: str,
-        code: str,
+        spec: model_pb2.ModelSpec | None,
+        failure: status.ServingError | None,
         seconds: float,
-        *,
-        version: int | None = None,
-        signature: str = "",
-        message: str = "",
-        peer: str = "",
+        peer: Callable[[], str],
     ) -> None:
         """Records one request.
 
         Args:
             api: `Predict`, `Classify`, ...
             entrypoint: `GRPC` or `REST`.
-            model: The model's name, as the request has it.
-            code: The name of the status code.
+            spec: The model, version and signature that answered, or that were asked for; None where none were.
+            failure: Why it failed, None if it did not.
             seconds: From the request's arrival to its answer.
-            version: The version that answered, or that was asked for.
-            signature: The signature.
-            message: The error message.
-            peer: The client's address.
+            peer: Returns the client's address, for the log.
         """
-        metrics.request(model if self._models.knows(model) else "", api, entrypoint, code, seconds)
+        name = spec.name if spec else ""
+        code = failure.code.name if failure else "OK"
+        metrics.request(name if self._models.knows(name) else "", api, entrypoint, code, seconds)
         if self._log is None:
             return
         entry = {
             "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"),
             "entrypoint": entrypoint,
             "api": api,
-            "model": model,
-            "version": version,
-            "signature": signature,
+            "model": name,
+            "version": spec.version.value if spec and spec.HasField("version") else None,
+            "signature": spec.signature_name if spec else "",
             "code": code,
-            "message": message,
+            "message": failure.message if failure else "",
             "latency_microseconds": round(seconds * 1e6),
-            "peer": peer,
+            "peer": peer(),
         }
         with self._lock:
             self._log.write(json.dumps(entry) + "\n")

@@ -85,17 +85,8 @@ class RestApi:
             failure = status.from_exception(error)
             text = json.dumps({"error": failure.message})
         if answer.api:
-            self._observer.record(
-                answer.api,
-                "REST",
-                answer.spec.name,
-                failure.code.name if failure else "OK",
-                time.perf_counter() - start,
-                version=answer.spec.version.value if answer.spec.HasField("version") else None,
-                signature=answer.spec.signature_name,
-                message=failure.message if failure else "",
-                peer=peer,
-            )
+            elapsed = time.perf_counter() - start
+            self._observer.record(answer.api, "REST", answer.spec, failure, elapsed, lambda: peer)
         return status.http_status(failure.code) if failure else 200, text
 
     def _dispatch(self, method: str, path: str, body: bytes, call: servable.Call, answer: Answer) -> str:

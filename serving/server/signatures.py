@@ -1,6 +1,7 @@
 """Holds a request's inputs and output filter against a signature."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -118,10 +119,13 @@ def _sizes(shape: tensor_shape_pb2.TensorShapeProto) -> tuple[int, ...] | None:
 
 
 def _check_shape(name: str, expected: tuple[int, ...] | None, given: tuple[int, ...]) -> None:
-    if expected is None:
-        return
-    if len(expected) != len(given) or any(size not in (-1, sent) for size, sent in zip(expected, given, strict=True)):
+    if expected is not None and not _fits(given, expected):
         raise status.invalid_argument(
             f"Input {name} has the wrong shape: expected {tensors.shape_string(expected)}, got "
             f"{tensors.shape_string(given)}; ? stands for any size"
         )
+
+
+@functools.lru_cache(1024)  # Each request asks, and most have the same shape.
+def _fits(given: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    return len(given) == len(expected) and all(size in (-1, sent) for size, sent in zip(expected, given, strict=True))

@@ -122,9 +122,7 @@ def from_numpy(array: np.ndarray, dtype: int, proto: tensor_pb2.TensorProto, as_
         as_content: Raw bytes in `tensor_content` instead of typed fields. Strings always go in `string_val`.
     """
     proto.dtype = dtype
-    shape = proto.tensor_shape
-    for size in array.shape:
-        shape.dim.add().size = size
+    proto.tensor_shape.MergeFrom(_shape_proto(array.shape))
     if dtype == types_pb2.DT_STRING:
         proto.string_val.extend(
             item if isinstance(item, bytes) else str(item).encode() for item in np.ravel(array).tolist()
@@ -132,26 +130,35 @@ def from_numpy(array: np.ndarray, dtype: int, proto: tensor_pb2.TensorProto, as_
     elif as_content:
         proto.tensor_content = array.tobytes()
     elif dtype in _FIXED_WIDTH:
-        _append_packed(proto, np.ascontiguousarray(array, _FIXED_WIDTH[dtype]).tobytes())
+        _append_packed(proto, dtype, np.ascontiguousarray(array, _FIXED_WIDTH[dtype]).tobytes())
     elif dtype in _BYTE_TYPES:
-        _append_packed(proto, _byte_varints(np.ravel(array).view(np.uint8)))
+        _append_packed(proto, dtype, _byte_varints(np.ravel(array).view(np.uint8)))
     else:
         flat = np.ravel(array)
         values = flat.view(np.uint16) if dtype in _HALF_TYPES else flat
         getattr(proto, _TYPED_FIELDS[dtype]).extend(values.tolist())
 
 
-def _append_packed(proto: tensor_pb2.TensorProto, raw: bytes) -> None:
+def _append_packed(proto: tensor_pb2.TensorProto, dtype: int, raw: bytes) -> None:
     if raw:
-        proto.MergeFromString(_RAW_TAGS[proto.dtype] + _varint(len(raw)) + raw)
+        proto.MergeFromString(_RAW_TAGS[dtype] + _varint(len(raw)) + raw)
 
 
 def _byte_varints(values: np.ndarray) -> bytes:
     """Writes uint8 values as varints: one byte each, from 128 on a second one of 1."""
+    raw = values.tobytes()
+    if raw.isascii():
+        return raw
     (large,) = np.nonzero(values > 127)
     return np.insert(values, large + 1, 1).tobytes()
 
 
+@functools.lru_cache(1024)  # Answers have few shapes and lengths.
+def _shape_proto(shape: tuple[int, ...]) -> tensor_shape_pb2.TensorShapeProto:
+    return tensor_shape_pb2.TensorShapeProto(dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=size) for size in shape])
+
+
+@functools.lru_cache(1024)
 def _varint(value: int) -> bytes:
     encoded = bytearray()
     while value > 127:
@@ -162,16 +169,24 @@ def _varint(value: int) -> bytes:
 
 
 def _shape(proto: tensor_pb2.TensorProto, name: str) -> tuple[int, ...]:
-    if proto.tensor_shape.unknown_rank:
+    message = proto.tensor_shape
+    if message.unknown_rank:
         raise _parse_error(name, "its shape has unknown rank")
-    shape = tuple([dim.size for dim in proto.tensor_shape.dim])
-    if min(shape, default=0) < 0:
-        raise _parse_error(name, f"its shape {list(shape)} has a negative size")
-    if math.prod([size or 1 for size in shape]) > _MAX_ELEMENTS:
-        raise _parse_error(name, f"its shape {list(shape)} has more elements than memory can address")
-    if len(shape) > 32:
-        raise _parse_error(name, f"its shape has {len(shape)} dimensions, at most 32 are allowed")
+    shape = tuple([dim.size for dim in message.dim])
+    if fault := _fault(shape):
+        raise _parse_error(name, f"its shape {fault}")
     return shape
+
+
+@functools.lru_cache(1024)  # Requests have few shapes.
+def _fault(shape: tuple[int, ...]) -> str:
+    if min(shape, default=0) < 0:
+        return f"{list(shape)} has a negative size"
+    if math.prod([size or 1 for size in shape]) > _MAX_ELEMENTS:
+        return f"{list(shape)} has more elements than memory can address"
+    if len(shape) > 32:
+        return f"has {len(shape)} dimensions, at most 32 are allowed"
+    return ""
 
 
 def _typed_values(proto: tensor_pb2.TensorProto, dtype: np.dtype) -> np.ndarray:
