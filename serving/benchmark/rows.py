@@ -72,12 +72,15 @@ class Plan:
 
 
 def lite_cpu(plan: Plan) -> Row:
-    """CPU of a served picture against one in process, int8 on LiteRT."""
-    with _embedded(plan, plan.lite_flags) as loaded, _in_process(plan, "litert") as alone:
-        pairs = _take_turns(plan, loaded, alone, batch=1)
-    return _cpu_row(
-        "int8 LiteRT", LITE_CPU, pairs, "one picture at a time, as many threads as the server's interpreters"
-    )
+    """CPU of a served picture against one in process, int8 on LiteRT; with a plain servicer's, to compare."""
+    with (
+        _embedded(plan, plan.lite_flags) as loaded,
+        _plain(plan, "litert") as plain,
+        _in_process(plan, "litert") as alone,
+    ):
+        ours, plains = _take_turns(plan, (loaded, plain), alone, batch=1)
+    how = f"a plain grpcio servicer {statistics.median(served / inside for served, inside in plains):.2f} times"
+    return _cpu_row("int8 LiteRT", LITE_CPU, ours, how)
 
 
 def saved_model_cpu(plan: Plan) -> Row:
@@ -93,19 +96,21 @@ def saved_model_cpu(plan: Plan) -> Row:
         _in_process(plan, "saved_model") as alone,
     ):
         batch = round(server.mean_batch())
-        pairs = _take_turns(plan, loaded, alone, batch)
+        (pairs,) = _take_turns(plan, (loaded,), alone, batch)
     return _cpu_row("float SavedModel with batching", SAVED_MODEL_CPU, pairs, f"batches of {batch} on both sides")
 
 
 def throughput(plan: Plan) -> Row:
     """Pictures per second against a servicer without batching, on the same SavedModel."""
-    return _throughput_row(plan, _plain(plan), "a plain grpcio servicer", PLAIN_THROUGHPUT)
+    return _throughput_row(plan, _plain(plan, "saved_model"), "a plain grpcio servicer", PLAIN_THROUGHPUT)
 
 
 def throughput_bfloat16(plan: Plan) -> Row:
     """The same, where our server computes in bfloat16 and the plain servicer in float32."""
     flags = ["--mixed_precision=bfloat16"]
-    return _throughput_row(plan, _plain(plan), "a plain grpcio servicer in float32", PLAIN_THROUGHPUT, flags)
+    return _throughput_row(
+        plan, _plain(plan, "saved_model"), "a plain grpcio servicer in float32", PLAIN_THROUGHPUT, flags
+    )
 
 
 def pytriton(plan: Plan) -> Row:
@@ -153,14 +158,18 @@ def half_load(plan: Plan) -> Row:
     )
 
 
-def _take_turns(plan: Plan, loaded: Load, alone: orders.Child, batch: int) -> list[tuple[float, float]]:
-    """CPU seconds of a picture, served and in process, for each round."""
-    pairs = []
+def _take_turns(
+    plan: Plan, servers: Sequence[Load], alone: orders.Child, batch: int
+) -> list[list[tuple[float, float]]]:
+    """CPU seconds of a picture, served and in process: for each server, for each round."""
+    pairs: list[list[tuple[float, float]]] = [[] for _ in servers]
     for _ in range(plan.rounds):
-        served = loaded.closed_loop(plan.seconds).require_success().cpu_per_picture
+        served = [loaded.closed_loop(plan.seconds).require_success().cpu_per_picture for loaded in servers]
         before = processes.cpu_seconds(alone.pid)
         pictures = alone.ask(batch=batch, seconds=plan.seconds)["pictures"]
-        pairs.append((served, (processes.cpu_seconds(alone.pid) - before) / pictures))
+        inside = (processes.cpu_seconds(alone.pid) - before) / pictures
+        for pairs_of_one, seconds in zip(pairs, served, strict=True):
+            pairs_of_one.append((seconds, inside))
     return pairs
 
 
@@ -197,8 +206,13 @@ def _asked(plan: Plan, server: processes.EmbeddedServer) -> AbstractContextManag
 
 
 @contextmanager
-def _plain(plan: Plan) -> Iterator[Load]:
-    settings = {"version": str(plan.models.served / "1"), "threads": 4 * plan.threads}
+def _plain(plan: Plan, runtime: str) -> Iterator[Load]:
+    settings = {
+        "runtime": runtime,
+        "version": str(plan.models.served / "1"),
+        "threads": 4 * plan.threads,
+        "interpreters": plan.threads,
+    }
     with orders.Child("serving.benchmark.plain_servicer", **settings) as plain:
         request = load.predict_request(plan.models.picture, plain.facts["input_name"])
         with _warm_load(plan, f"127.0.0.1:{plain.facts['port']}", plain.pid, request) as loaded:
