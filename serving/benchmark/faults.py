@@ -29,7 +29,7 @@ def swaps(plan: Plan, count: int) -> Row:
     of them does.
     """
     everything: list[Round] = []
-    with tempfile.TemporaryDirectory(dir=plan.models.folder) as base, batching_flags(plan) as flags:
+    with tempfile.TemporaryDirectory(dir=plan.models.folder) as base, batching_flags(plan, 1) as flags:
         _publish(plan.models, Path(base), 1)
         with (
             processes.EmbeddedServer(Path(base), [*flags, "--file_system_poll_wait_seconds=0.2"]) as server,

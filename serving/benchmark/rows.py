@@ -49,10 +49,13 @@ class Plan:
     threads: int
     pytriton: str = ""
 
-    @property
-    def batch(self) -> int:
-        """Most pictures in a batch: all that the clients have under way, in as many batches as run at once."""
-        return max(1, self.clients // self.threads)
+    def batch(self, at_once: int) -> int:
+        """Most pictures in a batch, where so many batches run at once: half of what the clients have under way.
+
+        The other half is on its way meanwhile. Larger batches would wait for it, and more of their activations would
+        leave the cache.
+        """
+        return max(1, self.clients // (2 * at_once))
 
     @property
     def lite_flags(self) -> list[str]:
@@ -76,7 +79,7 @@ def lite_cpu(plan: Plan) -> Row:
     with (
         _embedded(plan, plan.lite_flags) as loaded,
         _plain(plan, "litert") as plain,
-        _in_process(plan, "litert") as alone,
+        _in_process(plan, "litert", plan.threads) as alone,
     ):
         ours, plains = _take_turns(plan, (loaded, plain), alone, batch=1)
     how = f"a plain grpcio servicer {statistics.median(served / inside for served, inside in plains):.2f} times"
@@ -86,18 +89,19 @@ def lite_cpu(plan: Plan) -> Row:
 def saved_model_cpu(plan: Plan) -> Row:
     """CPU of a served picture against one in process, float SavedModel and batching.
 
-    The other side runs batches of the size that the server's have under this load, so that what a batch spares is no
-    merit of the server.
+    One batch runs at a time, over all cores, as is TensorFlow's default. The other side runs batches of the size that
+    the server's have under this load, so that what a batch spares is no merit of the server.
     """
     with (
-        batching_flags(plan) as flags,
+        batching_flags(plan, 1) as flags,
         processes.EmbeddedServer(plan.models.served, flags) as server,
         _asked(plan, server) as loaded,
-        _in_process(plan, "saved_model") as alone,
+        _in_process(plan, "saved_model", 1) as alone,
     ):
         batch = round(server.mean_batch())
         (pairs,) = _take_turns(plan, (loaded,), alone, batch)
-    return _cpu_row("float SavedModel with batching", SAVED_MODEL_CPU, pairs, f"batches of {batch} on both sides")
+    how = f"batches of {batch}, one at a time over all cores, on both sides"
+    return _cpu_row("float SavedModel with batching", SAVED_MODEL_CPU, pairs, how)
 
 
 def throughput(plan: Plan) -> Row:
@@ -122,7 +126,7 @@ def _throughput_row(
     plan: Plan, peer: AbstractContextManager[Load], name: str, target: float, further_flags: Sequence[str] = ()
 ) -> Row:
     our_flags = [*plan.a_core_a_batch, *further_flags]
-    with batching_flags(plan) as flags, _embedded(plan, [*flags, *our_flags]) as embedded, peer as other:
+    with batching_flags(plan, plan.threads) as flags, _embedded(plan, [*flags, *our_flags]) as embedded, peer as other:
         pairs = []
         for _ in range(plan.rounds):
             pairs.append([loaded.closed_loop(plan.seconds).require_success() for loaded in (embedded, other)])
@@ -187,10 +191,10 @@ def _cpu_row(what: str, target: float, pairs: Sequence[tuple[float, float]], how
 
 
 @contextmanager
-def batching_flags(plan: Plan) -> Iterator[list[str]]:
-    """The flags of a server that runs the requests of these clients in batches."""
+def batching_flags(plan: Plan, at_once: int) -> Iterator[list[str]]:
+    """The flags of a server that runs the requests of these clients in batches, so many at once."""
     with tempfile.NamedTemporaryFile("w", suffix=".config") as file:
-        file.write(_BATCHING.format(batch=plan.batch, threads=plan.threads))
+        file.write(_BATCHING.format(batch=plan.batch(at_once), threads=at_once))
         file.flush()
         yield ["--enable_batching", f"--batching_parameters_file={file.name}"]
 
@@ -225,7 +229,7 @@ def _pytriton(plan: Plan) -> Iterator[Load]:
         "version": str(plan.models.served / "1"),
         "picture": str(plan.models.picture),
         "threads": plan.threads,
-        "batch": plan.batch,
+        "batch": plan.batch(plan.threads),
         "ports": processes.free_ports(3),
     }
     with orders.Child("serving.benchmark.pytriton_servicer", python=plan.pytriton, **settings) as peer:
@@ -241,11 +245,11 @@ def _warm_load(plan: Plan, address: str, pid: int, request: bytes, method: str =
         yield loaded
 
 
-def _in_process(plan: Plan, runtime: str) -> orders.Child:
+def _in_process(plan: Plan, runtime: str, threads: int) -> orders.Child:
     return orders.Child(
         "serving.benchmark.in_process",
         runtime=runtime,
         version=str(plan.models.served / "1"),
         picture=str(plan.models.picture),
-        threads=plan.threads,
+        threads=threads,
     )
