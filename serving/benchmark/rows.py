@@ -229,7 +229,7 @@ def _pytriton(plan: Plan) -> Iterator[Load]:
         "version": str(plan.models.served / "1"),
         "picture": str(plan.models.picture),
         "threads": plan.threads,
-        "batch": plan.batch(plan.threads),
+        "batch": plan.batch(1),  # It answers more with these than with batches as small as ours.
         "ports": processes.free_ports(3),
     }
     with orders.Child("serving.benchmark.pytriton_servicer", python=plan.pytriton, **settings) as peer:
