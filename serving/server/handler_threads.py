@@ -15,7 +15,7 @@ _DONE.set_result(None)
 class HandlerThreads(futures.Executor):
     """Runs tasks whose results nobody asks for, as gRPC's handlers are.
 
-    A `ThreadPoolExecutor` makes a condition and passes six locks for each task, a tenth of the Python of a request.
+    A `ThreadPoolExecutor` makes a condition and takes several locks for each task: a tenth of the Python of a request.
 
     Args:
         count: Threads.

@@ -4,7 +4,7 @@ import collections
 import functools
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ParamSpec
 
 import prometheus_client
 from prometheus_client import registry
@@ -82,18 +82,18 @@ _queue_depth = prometheus_client.Gauge(
     registry=_REGISTRY,
 )
 
-
-_waiting: collections.deque[tuple[Callable[..., None], tuple]] = collections.deque()
+_Arguments = ParamSpec("_Arguments")
 _MOST_WAITING = 128
+_waiting: collections.deque[tuple[Callable[..., None], tuple, dict]] = collections.deque()
 _catching_up = threading.Lock()
 
 
-def _later(record: Callable[..., None]) -> Callable[..., None]:
+def _later(record: Callable[_Arguments, None]) -> Callable[_Arguments, None]:
     """Lets records wait for others, or for `page`: many in a row take a fraction of the time that each takes alone."""
 
     @functools.wraps(record)
-    def wait(*arguments: Any) -> None:
-        _waiting.append((record, arguments))
+    def wait(*arguments: _Arguments.args, **named: _Arguments.kwargs) -> None:
+        _waiting.append((record, arguments, named))
         if len(_waiting) >= _MOST_WAITING:
             _catch_up()
 
@@ -103,8 +103,8 @@ def _later(record: Callable[..., None]) -> Callable[..., None]:
 def _catch_up() -> None:
     with _catching_up:
         while _waiting:
-            record, arguments = _waiting.popleft()
-            record(*arguments)
+            record, arguments, named = _waiting.popleft()
+            record(*arguments, **named)
 
 
 @_later

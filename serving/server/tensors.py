@@ -13,6 +13,7 @@ from serving.server import status
 # ask for any amount of memory. This bounds what they get.
 MAX_EXPANDED_BYTES = 256 * 1024 * 1024
 
+_MAX_DIMENSIONS = 32
 _MAX_ELEMENTS = 2**58  # Of 16 bytes each; also bounds the dimensions beside a 0.
 _HALF_TYPES = (types_pb2.DT_HALF, types_pb2.DT_BFLOAT16)
 _TYPED_FIELDS = {
@@ -173,19 +174,19 @@ def _shape(proto: tensor_pb2.TensorProto, name: str) -> tuple[int, ...]:
     if message.unknown_rank:
         raise _parse_error(name, "its shape has unknown rank")
     shape = tuple([dim.size for dim in message.dim])
+    if len(shape) > _MAX_DIMENSIONS:  # First, so that clients cannot fill the cache with long ones.
+        raise _parse_error(name, f"its shape has {len(shape)} dimensions, at most {_MAX_DIMENSIONS} are allowed")
     if fault := _fault(shape):
-        raise _parse_error(name, f"its shape {fault}")
+        raise _parse_error(name, f"its shape {list(shape)} has {fault}")
     return shape
 
 
 @functools.lru_cache(1024)  # Requests have few shapes.
 def _fault(shape: tuple[int, ...]) -> str:
     if min(shape, default=0) < 0:
-        return f"{list(shape)} has a negative size"
+        return "a negative size"
     if math.prod([size or 1 for size in shape]) > _MAX_ELEMENTS:
-        return f"{list(shape)} has more elements than memory can address"
-    if len(shape) > 32:
-        return f"has {len(shape)} dimensions, at most 32 are allowed"
+        return "more elements than memory can address"
     return ""
 
 
