@@ -53,25 +53,24 @@ def _saved_model(version: Path, interpreters: int) -> tuple[_Run, str]:
 
 
 def _litert(version: Path, interpreters: int) -> tuple[_Run, str]:
-    from ai_edge_litert.interpreter import Interpreter
+    from keras_mobilenet.runtime import litert
 
+    backend = litert.LiteRTBackend(version / LITE_FILE)
+    (input_name,) = backend.inputs
     free: queue.SimpleQueue[Any] = queue.SimpleQueue()
     for _ in range(interpreters):
-        interpreter = Interpreter(str(version / LITE_FILE))
-        interpreter.allocate_tensors()
-        free.put(interpreter)
-    (fed,), fetched = interpreter.get_input_details(), interpreter.get_output_details()
+        free.put(backend.session())
 
     def run(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        interpreter = free.get()
+        session = free.get()
         try:
-            interpreter.set_tensor(fed["index"], inputs[fed["name"]])
-            interpreter.invoke()
-            return {output["name"]: interpreter.get_tensor(output["index"]) for output in fetched}
+            session.set(inputs)
+            session.invoke()
+            return session.get()
         finally:
-            free.put(interpreter)
+            free.put(session)
 
-    return run, fed["name"]
+    return run, input_name
 
 
 def main(settings: dict[str, Any]) -> None:

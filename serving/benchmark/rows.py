@@ -164,17 +164,16 @@ def half_load(plan: Plan) -> Row:
 
 def _take_turns(
     plan: Plan, servers: Sequence[Load], alone: orders.Child, batch: int
-) -> list[list[tuple[float, float]]]:
+) -> list[tuple[tuple[float, float], ...]]:
     """CPU seconds of a picture, served and in process: for each server, for each round."""
-    pairs: list[list[tuple[float, float]]] = [[] for _ in servers]
+    rounds = []
     for _ in range(plan.rounds):
         served = [loaded.closed_loop(plan.seconds).require_success().cpu_per_picture for loaded in servers]
         before = processes.cpu_seconds(alone.pid)
         pictures = alone.ask(batch=batch, seconds=plan.seconds)["pictures"]
         inside = (processes.cpu_seconds(alone.pid) - before) / pictures
-        for pairs_of_one, seconds in zip(pairs, served, strict=True):
-            pairs_of_one.append((seconds, inside))
-    return pairs
+        rounds.append([(seconds, inside) for seconds in served])
+    return list(zip(*rounds, strict=True))
 
 
 def _cpu_row(what: str, target: float, pairs: Sequence[tuple[float, float]], how: str) -> Row:
