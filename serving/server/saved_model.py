@@ -42,6 +42,7 @@ class SavedModelBackend:
         try:
             with graph.as_default():
                 meta_graph = tf.compat.v1.saved_model.loader.load(session, self._tags, str(path))
+            _drop_functions(session)
         except OSError as error:
             session.close()
             raise status.not_found(
@@ -61,7 +62,9 @@ class SavedModelServable:
 
     def __init__(self, session: tf.compat.v1.Session, signatures: Mapping[str, meta_graph_pb2.SignatureDef]) -> None:
         self._session = session
-        self._signatures = {key: value for key, value in signatures.items() if key not in _LOADER_SIGNATURES}
+        self._signatures = {
+            key: _copy(definition) for key, definition in signatures.items() if key not in _LOADER_SIGNATURES
+        }
         self._endpoints: dict[str, object] = {}
         self._lock = threading.Lock()
 
@@ -99,6 +102,22 @@ class SavedModelServable:
                 endpoint = self._session.graph.get_tensor_by_name(tensor_name)._as_tf_output()
                 self._endpoints[tensor_name] = endpoint
         return endpoint
+
+
+def _drop_functions(session: tf.compat.v1.Session) -> None:
+    """Frees the functions of the graph that the session was loaded from.
+
+    The session has its own copy of them. Those in Python and in its graph hold a frozen model's weights three more
+    times, 48 MiB of 254 for a MobileNetV2.
+    """
+    session._extend_graph()  # A model without variables has run nothing yet, and the session copies at the first run.
+    for name in list(session.graph._functions):
+        session.graph._remove_function(name)
+
+
+def _copy(definition: meta_graph_pb2.SignatureDef) -> meta_graph_pb2.SignatureDef:
+    """Copies what is a part of the meta graph, all of which would stay in memory with it."""
+    return meta_graph_pb2.SignatureDef.FromString(definition.SerializeToString())
 
 
 def _scalar(value: bytes | np.generic) -> np.ndarray:

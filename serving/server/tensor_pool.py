@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 _POOL = "CPU:0"
-_PIECE_BYTES = 4 << 20  # Smaller free blocks stay: requests under way take them again and again.
+_PIECE_BYTES = 256 << 10  # The least that the pool is asked for: smaller tensors come from malloc.
 # The pool may hold as much as the machine has, and what is aside counts.
 _MOST_ASIDE_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
 
