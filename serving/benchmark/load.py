@@ -14,6 +14,9 @@ from keras_mobilenet import wire
 from serving.benchmark import orders, processes
 from serving.benchmark.client import PREDICT
 
+# gRPC's older client: who waits for an answer reads it, for a sixth less CPU, which the server then has.
+_CLIENTS_ENVIRONMENT = {"GRPC_EXPERIMENTS": "-event_engine_client"}
+
 
 @dataclasses.dataclass(frozen=True)
 class Round:
@@ -115,7 +118,9 @@ def on(
         file.flush()
         settings = {"address": address, "request": file.name, "method": method, "expected": str(expected or "")}
         children = [
-            stack.enter_context(orders.Child("serving.benchmark.client", seed=seed, **settings))
+            stack.enter_context(
+                orders.Child("serving.benchmark.client", environment=_CLIENTS_ENVIRONMENT, seed=seed, **settings)
+            )
             for seed in range(clients)
         ]
         yield Load(children, pid)

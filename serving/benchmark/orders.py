@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -20,16 +20,20 @@ class Child:
         module: Its name, such as `serving.benchmark.client`.
         settings: What it is told at start.
         python: The interpreter that runs it; by default this one.
+        environment: Variables that it gets where the environment does not have them.
 
     Raises:
         RuntimeError: It ended before it was ready; its reason stands on standard error.
     """
 
-    def __init__(self, module: str, *, python: str = sys.executable, **settings: Any) -> None:
+    def __init__(
+        self, module: str, *, python: str = sys.executable, environment: Mapping[str, str] = {}, **settings: Any
+    ) -> None:
         self._module = module
         self._process = subprocess.Popen(
             [python, "-m", module, json.dumps(settings)],
             cwd=ROOT,
+            env={**environment, **os.environ},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

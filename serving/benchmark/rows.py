@@ -4,6 +4,7 @@ What is compared takes turns, round by round, so that a change on the machine me
 """
 
 import dataclasses
+import os
 import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -62,11 +63,12 @@ class Plan:
         """The flags of a server that runs model.tflite.
 
         A gRPC thread for each interpreter: requests wait for a thread, not threads for an interpreter, which takes a
-        further wake-up for each.
+        further wake-up for each. Pinned where there are cores enough: none waits for the core of another.
         """
         pools = [f"--num_tflite_pools={self.threads}", f"--grpc_max_threads={self.threads}"]
         # `models` puts the file beside a version that was exported without: its warm-up records know nothing of it.
-        return ["--prefer_tflite_model", *pools, "--noenable_model_warmup"]
+        pinned = ["--pin_grpc_threads"] if self.threads <= len(os.sched_getaffinity(0)) else []
+        return ["--prefer_tflite_model", *pools, *pinned, "--noenable_model_warmup"]
 
     @property
     def a_core_a_batch(self) -> list[str]:

@@ -25,6 +25,7 @@ class Options:
     grpc_socket_path: str = ""
     grpc_channel_arguments: str = ""
     grpc_max_threads: int = 4 * CPUS
+    pin_grpc_threads: bool = False
     rest_api_port: int = 0
     rest_api_num_threads: int = 4 * CPUS
     rest_api_timeout_in_ms: int = 30000

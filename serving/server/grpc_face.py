@@ -141,7 +141,7 @@ class GrpcFace:
 
     def __init__(self, context: Context, credentials: grpc.ServerCredentials | None) -> None:
         options = context.options
-        self._pool = handler_threads.HandlerThreads(max(1, options.grpc_max_threads), "grpc")
+        self._pool = handler_threads.HandlerThreads(max(1, options.grpc_max_threads), "grpc", options.pin_grpc_threads)
         self._server = grpc.server(self._pool, options=_channel_arguments(options.grpc_channel_arguments))
         self._health = health.HealthServicer()
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(context), self._server)

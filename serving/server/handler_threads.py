@@ -8,6 +8,8 @@ from typing import Any
 
 from absl import logging
 
+from serving.server import scheduling
+
 _DONE: futures.Future[None] = futures.Future()
 _DONE.set_result(None)
 
@@ -20,11 +22,19 @@ class HandlerThreads(futures.Executor):
     Args:
         count: Threads.
         name: Prefix of their names.
+        pinned: Whether each stays on a core of its own; see `scheduling.cores_for`.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT where pinned threads are more than cores.
     """
 
-    def __init__(self, count: int, name: str) -> None:
+    def __init__(self, count: int, name: str, pinned: bool = False) -> None:
+        cores = scheduling.cores_for(count) if pinned else [None] * count
         self._tasks: SimpleQueue[tuple[Callable[..., object], tuple] | None] = SimpleQueue()
-        self._threads = [threading.Thread(target=self._work, name=f"{name}_{i}", daemon=True) for i in range(count)]
+        self._threads = [
+            threading.Thread(target=self._work, args=(core,), name=f"{name}_{i}", daemon=True)
+            for i, core in enumerate(cores)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -45,7 +55,9 @@ class HandlerThreads(futures.Executor):
         for thread in self._threads if wait else ():
             thread.join()
 
-    def _work(self) -> None:
+    def _work(self, core: int | None) -> None:
+        if core is not None:
+            scheduling.stay_on(core)
         while task := self._tasks.get():
             function, arguments = task
             try:

@@ -1,10 +1,15 @@
 """The threads that run gRPC's handlers."""
 
+import os
 import threading
 
+import pytest
 from absl import logging
 
+from serving.server import status
 from serving.server.handler_threads import HandlerThreads
+
+NO_PINNING = not hasattr(os, "sched_setaffinity")
 
 
 def test_as_many_tasks_run_at_once_as_there_are_threads():
@@ -45,3 +50,26 @@ def test_a_callback_of_a_submitted_task_is_called():
     threads.submit(lambda: None).add_done_callback(called.append)
     threads.shutdown()
     assert len(called) == 1
+
+
+@pytest.mark.skipif(NO_PINNING, reason="this system cannot keep threads on cores")
+def test_pinned_threads_have_a_core_each_and_others_have_all():
+    cores = os.sched_getaffinity(0)
+
+    def found(pinned):
+        together, found = threading.Barrier(len(cores)), []
+        threads = HandlerThreads(len(cores), "test", pinned)
+        for _ in cores:
+            threads.submit(lambda: (found.append(os.sched_getaffinity(0)), together.wait(10)))
+        threads.shutdown()
+        return sorted(found, key=sorted)
+
+    assert found(pinned=True) == [{core} for core in sorted(cores)]
+    assert found(pinned=False) == [cores] * len(cores)
+
+
+@pytest.mark.skipif(NO_PINNING, reason="this system cannot keep threads on cores")
+def test_more_pinned_threads_than_cores_are_refused():
+    cores = len(os.sched_getaffinity(0))
+    with pytest.raises(status.ServingError, match=f"--grpc_max_threads={cores + 1}.*--grpc_max_threads={cores} or"):
+        HandlerThreads(cores + 1, "test", pinned=True)
