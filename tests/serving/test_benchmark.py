@@ -1,8 +1,12 @@
 """The benchmark's own parts, and its figures on a tiny model: what it counts, and what it would not let pass."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from concurrent import futures
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -48,6 +52,27 @@ def serve():
     yield start
     for server in servers:
         server.stop(None)
+
+
+SHORT_SLICE = """
+import threading
+from pathlib import Path
+from serving.benchmark import time_slice
+set_ = time_slice.shorten(1e-4)
+show = lambda: print(set_, *(line.split()[-1] for line in Path("/proc/thread-self/sched").open() if "slice" in line))
+thread = threading.Thread(target=show)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.skipif(
+    "se.slice" not in (Path("/proc/self/sched").read_text() if os.path.exists("/proc/self/sched") else ""),
+    reason="this kernel does not show time slices",
+)
+def test_threads_of_a_client_have_a_short_time_slice():
+    done = subprocess.run([sys.executable, "-c", SHORT_SLICE], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "100000"]
 
 
 def test_answers_are_held_against_the_version_that_they_name():
