@@ -77,13 +77,18 @@ class _InterpreterSession(Session):
         self._inputs, self._outputs = inputs, outputs
         details = interpreter.get_input_details()
         self._shapes = {detail["index"]: tuple(detail["shape"]) for detail in details}
+        self._dtypes = {detail["index"]: detail["dtype"] for detail in details}
 
     def set(self, inputs: Mapping[str, np.ndarray]) -> None:
         fed = [(self._inputs[name], value) for name, value in inputs.items()]
         if changed := {index: value.shape for index, value in fed if value.shape != self._shapes[index]}:
             self._resize(changed)
         for index, value in fed:
-            self._interpreter.set_tensor(index, value)
+            if value.flags.writeable or not value.flags.c_contiguous or value.dtype != self._dtypes[index]:
+                self._interpreter.set_tensor(index, value)
+            else:
+                # Read-only, as a request's values are: LiteRT would copy them twice, and let go of Python's lock.
+                memoryview(_bytes(self._interpreter.tensor(index)()))[:] = _bytes(value)
 
     def invoke(self) -> None:
         self._interpreter.invoke()
@@ -97,6 +102,10 @@ class _InterpreterSession(Session):
             self._interpreter.resize_tensor_input(index, shape, strict=True)
         self._interpreter.allocate_tensors()
         self._shapes |= changed
+
+
+def _bytes(array: np.ndarray) -> np.ndarray:
+    return array.reshape(-1).view(np.uint8)
 
 
 def _interpreter(litert: ModuleType, content: bytes, **options: Any) -> Any:

@@ -76,6 +76,37 @@ def test_litert_agrees_with_the_interpreter(small, pictures):
     assert real.dtype == np.float32
 
 
+def test_read_only_values_go_in_as_others_do(stored_models, small, pictures):
+    from keras_mobilenet.runtime.litert import LiteRTBackend
+
+    folder, _ = stored_models
+    images = np.random.default_rng(6).uniform(-1, 1, (4, 8, 8, 3)).astype(np.float32)
+    for path, values in (
+        (small, pictures[:1]),
+        (folder / "float.tflite", images),
+        (folder / "float.tflite", images[:1]),
+    ):
+        session = LiteRTBackend(path).session()
+        (name,) = LiteRTBackend(path).inputs
+
+        def run(given, session=session, name=name):
+            session.set({name: given})
+            session.invoke()
+            (result,) = session.get().values()
+            return result
+
+        expected = run(values)
+        assert run(values[::-1, ::-1]).shape == expected.shape  # So that the next result is not left over.
+        read_only = np.frombuffer(values.tobytes(), values.dtype).reshape(values.shape)
+        np.testing.assert_array_equal(run(read_only), expected)
+        upside_down = values[:, ::-1]
+        upside_down.flags.writeable = False
+        np.testing.assert_array_equal(run(upside_down), run(upside_down.copy()))
+        with pytest.raises(ValueError, match="INT32"):
+            run(np.frombuffer(values.astype(np.int32).tobytes(), np.int32).reshape(values.shape))
+        np.testing.assert_array_equal(run(read_only), expected)
+
+
 def test_real_values_are_quantized_by_the_files_parameters(small, pictures):
     predictor = Predictor(small)
     (from_pixels,) = predictor.predict(pictures[:1]).values()
