@@ -40,7 +40,7 @@ class PlainServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
         return response
 
 
-def _saved_model(version: Path, interpreters: int) -> tuple[_Run, str]:
+def _saved_model(version: Path) -> tuple[_Run, str]:
     loaded = tf.saved_model.load(str(version))
     (input_name,) = loaded.signatures["serving_default"].structured_input_signature[1]
 
@@ -76,8 +76,9 @@ def _litert(version: Path, interpreters: int) -> tuple[_Run, str]:
 def main(settings: dict[str, Any]) -> None:
     """Starts on a free port of the loopback address, and tells it."""
     answers = orders.answering()
-    load = {"litert": _litert, "saved_model": _saved_model}[settings["runtime"]]
-    run, input_name = load(Path(settings["version"]), settings["interpreters"])
+    version = Path(settings["version"])
+    lite = settings["runtime"] == "litert"
+    run, input_name = _litert(version, settings["interpreters"]) if lite else _saved_model(version)
     server = grpc.server(futures.ThreadPoolExecutor(settings["threads"]))
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PlainServicer(run), server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -72,7 +72,7 @@ _NOT_HONOURED = {
     "num_unload_threads": (0, "one thread unloads"),
     "num_tflite_interpreters_per_pool": (0, "each request runs on one of the --num_tflite_pools interpreters"),
     "platform_config_file": ("", "TensorFlow is the one platform; use the other flags to configure it"),
-    "remove_unused_fields_from_bundle_metagraph": (True, "TensorFlow's Python loader keeps the meta graph"),
+    "remove_unused_fields_from_bundle_metagraph": (True, "of the meta graph only the signatures stay either way"),
     "thread_pool_factory_config_file": ("", "sessions use TensorFlow's own thread pools"),
     "use_alts_credentials": (False, "use --ssl_config_file"),
     "xla_cpu_compilation_enabled": (False, "jit-compiled functions run either way"),

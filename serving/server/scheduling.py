@@ -41,5 +41,6 @@ def cores_for(threads: int) -> list[int]:
 
 
 def stay_on(core: int) -> None:
-    """Keeps the calling thread on a core."""
-    os.sched_setaffinity(0, {core})
+    """Keeps the calling thread on a core, as long as the process may use it."""
+    with contextlib.suppress(OSError):  # It may have been taken away meanwhile.
+        os.sched_setaffinity(0, {core})
