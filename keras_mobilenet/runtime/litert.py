@@ -88,7 +88,7 @@ class _InterpreterSession(Session):
                 self._interpreter.set_tensor(index, value)
             else:
                 # Read-only, as a request's values are: LiteRT would copy them twice, and let go of Python's lock.
-                memoryview(_bytes(self._interpreter.tensor(index)()))[:] = _bytes(value)
+                _bytes(self._interpreter.tensor(index)())[:] = _bytes(value)
 
     def invoke(self) -> None:
         self._interpreter.invoke()
@@ -104,8 +104,8 @@ class _InterpreterSession(Session):
         self._shapes |= changed
 
 
-def _bytes(array: np.ndarray) -> np.ndarray:
-    return array.reshape(-1).view(np.uint8)
+def _bytes(array: np.ndarray) -> memoryview:
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _interpreter(litert: ModuleType, content: bytes, **options: Any) -> Any:
