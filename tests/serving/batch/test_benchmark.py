@@ -1,4 +1,5 @@
 import json
+import math
 import subprocess
 import sys
 
@@ -27,7 +28,8 @@ def test_the_table_of_a_short_benchmark(shared_data, tmp_path):
     throughput, memory, cost = said["rows"]
     assert 0 < throughput["median"] < 2 and "100 pictures" in throughput["figure"]
     assert abs(memory["median"]) < 10 and "MB at 1,000" in memory["detail"]
-    assert "ms at 500" in cost["detail"] and cost["median"] >= 0
+    # So few pictures take less than what the start-up varies by, and less than nothing when it is taken off.
+    assert "ms at 500" in cost["detail"] and "ms at 1,000" in cost["detail"] and math.isfinite(cost["median"])
     assert done.stdout.count("\n| ") == 3
 
 
