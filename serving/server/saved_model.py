@@ -108,7 +108,7 @@ def _drop_functions(session: tf.compat.v1.Session) -> None:
     """Frees the functions of the graph that the session was loaded from.
 
     The session has its own copy of them. Those in Python and in its graph hold a frozen model's weights three more
-    times, 48 MiB of 254 for a MobileNetV2.
+    times, 48 MiB of 253 for a MobileNetV2.
     """
     session._extend_graph()  # A model without variables has run nothing yet, and the session copies at the first run.
     for name in list(session.graph._functions):

@@ -10,19 +10,15 @@ import pytest
 PROGRAM = """
 import ctypes
 from serving.server import memory
+from tests.serving.server import glibc
 
-class Info(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_size_t) for name in (
-        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")]
-
-libc = ctypes.CDLL(None)
-libc.mallinfo2.restype = Info
+libc = glibc.LIBC
 libc.malloc.restype = ctypes.c_void_p
 memory.set_up()
 libc.free(ctypes.c_void_p(libc.malloc(ctypes.c_size_t(8 << 20))))
-before = libc.mallinfo2().hblkhd
+before = glibc.info().hblkhd
 libc.malloc(ctypes.c_size_t(8 << 20))
-print(libc.mallinfo2().hblkhd - before >= 8 << 20)
+print(glibc.info().hblkhd - before >= 8 << 20)
 """
 
 

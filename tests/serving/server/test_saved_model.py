@@ -9,7 +9,6 @@ import tensorflow as tf
 
 # A process of its own, whose memory nothing else takes.
 PROGRAM = """
-import ctypes
 import gc
 import sys
 from pathlib import Path
@@ -17,17 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from serving.server import saved_model, servable
-
-class Info(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_size_t) for name in (
-        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")]
-
-libc = ctypes.CDLL(None)
-libc.mallinfo2.restype = Info
+from tests.serving.server import glibc
 
 def in_use():
     gc.collect()
-    info = libc.mallinfo2()
+    info = glibc.info()
     return info.uordblks + info.hblkhd
 
 backend = saved_model.SavedModelBackend()
