@@ -13,10 +13,21 @@ from tensorflow_serving.apis import (
     model_management_pb2,
     model_pb2,
     model_service_pb2_grpc,
+    predict_pb2,
     prediction_service_pb2_grpc,
 )
 
-from serving.server import config, engine, examples, handler_threads, inference, observing, servable, status
+from serving.server import (
+    config,
+    engine,
+    examples,
+    handler_threads,
+    inference,
+    observing,
+    queue_threads,
+    servable,
+    status,
+)
 
 _MAX_MESSAGE_BYTES = 2**31 - 1
 # A picture of 224 x 224 takes 147 KB: with HTTP/2's first window of 64 KB and frames of 16 KB each of them would cost
@@ -24,6 +35,7 @@ _MAX_MESSAGE_BYTES = 2**31 - 1
 _WINDOW_BYTES = 8 * 1024 * 1024
 _FRAME_BYTES = 2**24 - 1
 _FOREVER_SECONDS = 1e8
+_PREDICT = "/tensorflow.serving.PredictionService/Predict"
 _HEALTH_SERVICES = ("", "ModelService", "PredictionService")
 _Response = TypeVar("_Response", bound=message.Message)
 
@@ -141,10 +153,13 @@ class GrpcFace:
 
     def __init__(self, context: Context, credentials: grpc.ServerCredentials | None) -> None:
         options = context.options
-        self._pool = handler_threads.HandlerThreads(max(1, options.grpc_max_threads), "grpc", options.pin_grpc_threads)
+        threads = max(1, options.grpc_max_threads)
+        self._pool = handler_threads.HandlerThreads(threads, "grpc", options.pin_grpc_threads)
         self._server = grpc.server(self._pool, options=_channel_arguments(options.grpc_channel_arguments))
         self._health = health.HealthServicer()
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(context), self._server)
+        predictions = PredictionService(context)
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(predictions, self._server)
+        self._predict_threads = self._on_queues(predictions.Predict, threads, options.pin_grpc_threads)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(context), self._server)
         if options.enable_grpc_healthcheck_service:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -157,6 +172,8 @@ class GrpcFace:
     def start(self) -> None:
         """Starts to answer."""
         self._server.start()
+        if self._predict_threads:
+            self._predict_threads.start()
         for service in _HEALTH_SERVICES:
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         logging.info("Running gRPC ModelServer at 0.0.0.0:%d ...", self.port)
@@ -166,8 +183,18 @@ class GrpcFace:
     def stop(self) -> None:
         """Refuses new requests, waits for those under way, and cancels them after `drain_seconds`."""
         self._health.enter_graceful_shutdown()
+        if self._predict_threads:
+            self._predict_threads.take_all()
         self._server.stop(self._drain_seconds).wait()
         self._pool.shutdown(wait=False)
+
+    def _on_queues(self, predict: Callable[..., Any], count: int, pinned: bool) -> queue_threads.QueueThreads | None:
+        if not queue_threads.available(self._server):
+            logging.warning("grpcio %s cannot answer Predict on completion queues; it takes more CPU", grpc.__version__)
+            return None
+        request, response = predict_pb2.PredictRequest, predict_pb2.PredictResponse
+        handler = grpc.unary_unary_rpc_method_handler(predict, request.FromString, response.SerializeToString)
+        return queue_threads.QueueThreads(self._server, _PREDICT, handler, count, pinned)
 
     def _listen(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
         try:
@@ -201,6 +228,7 @@ def _channel_arguments(text: str) -> list[tuple[str, int | str]]:
         ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
         ("grpc.http2.bdp_probe", 0),  # It measures what the window should be.
         ("grpc.http2.max_frame_size", _FRAME_BYTES),
+        *queue_threads.CHANNEL_ARGUMENTS,
     ]
     for part in filter(None, text.split(",")):
         key, equals, value = part.partition("=")

@@ -1,0 +1,222 @@
+"""Threads that answer one gRPC method, each with a completion queue of its own.
+
+A server of grpcio's waits for everything on one thread, which wakes the handler's thread for each step of a request and
+is woken by it. Here the thread that takes a request also waits for its message and sends its answer, as in gRPC's
+asynchronous servers in C++. grpcio has no public name for that, so what is used of `cygrpc` is used nowhere else, and
+`available` says whether an installed grpcio has it.
+"""
+
+import threading
+import time
+from typing import Any, NoReturn
+
+import grpc
+from absl import logging
+from grpc._cython import cygrpc
+
+from serving.server import scheduling
+
+# What waits for a thread waits in gRPC's core, which by default refuses some of 1,000 requests, and drops one that has
+# waited for 30 seconds. A client's own deadline is the better bound.
+MOST_WAITING = 10_000
+CHANNEL_ARGUMENTS = (
+    ("grpc.server.max_pending_requests", MOST_WAITING),
+    ("grpc.server.max_pending_requests_hard_limit", MOST_WAITING),
+    ("grpc.server_max_unrequested_time_in_server", 2**31 - 1),
+)
+_CYGRPC = (
+    "CompletionQueue",
+    "ReceiveCloseOnServerOperation",
+    "ReceiveMessageOperation",
+    "SendInitialMetadataOperation",
+    "SendMessageOperation",
+    "SendStatusFromServerOperation",
+)
+_SERVER = ("register_completion_queue", "register_method", "request_registered_call")
+_NO_FLAGS = 0
+_AT_ONCE = 0  # A deadline that has passed: the queue is looked at, and not waited for.
+_LOOK_SECONDS = 0.01
+_REQUEST, _MESSAGE = object(), object()  # Tags of events.
+
+
+def available(server: grpc.Server) -> bool:
+    """Says whether this grpcio lets a server's methods be answered in this way."""
+    core = getattr(server, "_cy_server", None)
+    return all(hasattr(cygrpc, name) for name in _CYGRPC) and all(hasattr(core, name) for name in _SERVER)
+
+
+class Rpc:
+    """A request's client: the part of `grpc.ServicerContext` that this server's handlers use."""
+
+    def __init__(self, queue: Any, call: Any, deadline: float) -> None:
+        self.call = call
+        self._queue = queue
+        self._deadline = deadline
+        self._lock = threading.Lock()
+        self._look = time.monotonic() + _LOOK_SECONDS
+        self._watched = False
+        self._active = True
+        self._answered = False
+
+    def is_active(self) -> bool:
+        """Says whether the client still waits; asks gRPC at most every 10 ms. Any thread may call it."""
+        with self._lock:
+            if self._active and not self._answered and time.monotonic() >= self._look:
+                self._look_for_its_end()
+            return self._active
+
+    def time_remaining(self) -> float:
+        """Returns the seconds to the client's deadline, those to the end of time without one."""
+        return max(self._deadline - time.time(), 0)
+
+    def peer(self) -> str:
+        """Returns the client's address."""
+        return self.call.peer().decode()
+
+    def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
+        """Ends the handler; the client gets the code and the details."""
+        raise _AbortError(code, details)
+
+    def answer(self, code: grpc.StatusCode, details: str = "", message: bytes | None = None) -> None:
+        """Sends the answer, and takes no further look at the client."""
+        with self._lock:
+            self._answered = True
+        operations = [cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS)]
+        if message is not None:
+            operations.append(cygrpc.SendMessageOperation(message, _NO_FLAGS))
+        operations.append(cygrpc.SendStatusFromServerOperation(None, code.value[0], details.encode(), _NO_FLAGS))
+        if not self._watched:
+            operations.append(_receive_close())
+        # The tag keeps the call until all of that is sent.
+        self.call.start_server_batch(tuple(operations), (self,))
+
+    def _look_for_its_end(self) -> None:
+        if not self._watched:
+            self.call.start_server_batch((_receive_close(),), self)
+            self._watched = True
+        # While a request is worked on, nobody waits at its queue, where only the ends of earlier ones may come in too.
+        while (event := self._queue.poll(_AT_ONCE)).completion_type != cygrpc.CompletionType.queue_timeout:
+            if event.tag is self:
+                self._active = not event.batch_operations[0].cancelled()
+        self._look = time.monotonic() + _LOOK_SECONDS
+
+
+class QueueThreads:
+    """Answers one method of a server, which must not have been started.
+
+    Args:
+        server: A server of grpcio's for which `available` is true; its own handlers of the method are not called.
+        method: "/package.Service/Method", which takes one message and returns one.
+        handler: Called with the request and an `Rpc`.
+        count: Threads.
+        pinned: Whether each stays on a core of its own; see `scheduling.cores_for`.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT where pinned threads are more than cores.
+    """
+
+    def __init__(
+        self, server: grpc.Server, method: str, handler: grpc.RpcMethodHandler, count: int, pinned: bool = False
+    ) -> None:
+        core = server._cy_server  # type: ignore[attr-defined]
+        core.register_method(method)
+        self._threads = [_Thread(core, method, handler) for _ in range(count)]
+        self._cores = scheduling.cores_for(count) if pinned else [None] * count
+
+    def start(self) -> None:
+        """Starts to answer; the server must have been started."""
+        for number, (thread, core) in enumerate(zip(self._threads, self._cores, strict=True)):
+            threading.Thread(target=thread.work, args=(core,), name=f"predict_{number}", daemon=True).start()
+
+    def take_all(self) -> None:
+        """Takes all requests that wait for a thread: a server that stops would refuse them.
+
+        The threads answer them one after the other, and end when the server has stopped.
+        """
+        for _ in range(-(-MOST_WAITING // len(self._threads))):
+            for thread in self._threads:
+                thread.ask(last=True)
+
+
+class _Thread:
+    """What one thread does, from its completion queue on."""
+
+    def __init__(self, server: Any, method: str, handler: grpc.RpcMethodHandler) -> None:
+        self._server = server
+        self._method = method
+        self._handler = handler
+        self._queue = cygrpc.CompletionQueue()
+        server.register_completion_queue(self._queue)
+        self._lock = threading.Lock()
+        self._asked = 0
+        self._last = False
+
+    def ask(self, last: bool = False) -> None:
+        """Asks gRPC for a request, the `last` unless told again so; any thread may call it."""
+        with self._lock:
+            if self._last and not last:
+                return
+            self._last = last
+            try:
+                self._server.request_registered_call(self._queue, self._queue, self._method, _REQUEST)
+            except ValueError:  # The server is stopping.
+                return
+            self._asked += 1
+
+    def work(self, core: int | None) -> None:
+        """Answers requests until the server stops."""
+        if core is not None:
+            scheduling.stay_on(core)
+        self.ask()
+        while self._asked:
+            event = self._wait(_REQUEST)
+            with self._lock:
+                self._asked -= 1
+            if event.success:
+                self._answer(Rpc(self._queue, event.call, event.call_details.deadline))
+                del event  # It would keep the call until the next request.
+                self.ask()
+        self._queue.shutdown()
+        while self._queue.poll().completion_type != cygrpc.CompletionType.queue_shutdown:
+            pass
+
+    def _wait(self, tag: object) -> Any:
+        while (event := self._queue.poll()).tag is not tag:
+            del event  # Of an answer that has been sent; it would keep its call.
+        return event
+
+    def _answer(self, rpc: Rpc) -> None:
+        try:
+            rpc.call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), _MESSAGE)
+            message = self._wait(_MESSAGE).batch_operations[0].message()
+            rpc.answer(grpc.StatusCode.OK, message=self._response(message, rpc))
+        except _AbortError as abort:
+            rpc.answer(abort.code, abort.details)
+        except Exception as error:
+            logging.exception("Handler of %s", self._method)
+            rpc.answer(grpc.StatusCode.UNKNOWN, f"Exception calling application: {error}")
+
+    def _response(self, message: bytes | None, rpc: Rpc) -> bytes:
+        """Calls the handler; the failures beside it have the codes and words that grpcio's server has for them."""
+        if message is None:
+            rpc.abort(grpc.StatusCode.UNIMPLEMENTED, f'"{self._method}" requires exactly one request message.')
+        try:
+            request = self._handler.request_deserializer(message)
+        except Exception:
+            rpc.abort(grpc.StatusCode.INTERNAL, "Exception deserializing request!")
+        response = self._handler.unary_unary(request, rpc)
+        try:
+            return self._handler.response_serializer(response)
+        except Exception:
+            rpc.abort(grpc.StatusCode.INTERNAL, "Failed to serialize response!")
+
+
+class _AbortError(Exception):
+    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+        super().__init__(details)
+        self.code = code
+        self.details = details
+
+
+def _receive_close() -> Any:
+    return cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS)
