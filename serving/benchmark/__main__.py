@@ -29,7 +29,7 @@ _ROWS = flags.DEFINE_list(
 )
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Rounds of each figure.", 1, 1000)
 _SECONDS = flags.DEFINE_float("seconds", 5, "Length of a round of either side.", 0.1, 600)
-_CLIENTS = flags.DEFINE_integer("clients", 8, "Client processes.", 1, 256)
+_CLIENTS = flags.DEFINE_integer("clients", 8, "Clients, with a connection each.", 1, 256)
 _THREADS = flags.DEFINE_integer("threads", os.cpu_count(), "Interpreters, or batches, that run at once.", 1, 1024)
 _SWAPS = flags.DEFINE_integer("swaps", 20, "Version swaps of the row swaps.", 1, 1000)
 _SOAK_SECONDS = flags.DEFINE_float("soak_seconds", 300, "Length of the row soak.", 10, 86400)

@@ -1,14 +1,17 @@
-"""A client process: sends one prepared request again and again, as fast as it is answered or at random times.
+"""The process of the clients: each sends one prepared request again and again, as it is answered or at random times.
 
-Neither TensorFlow nor message classes take part where answers are not checked, so that many clients fit on a machine.
+One process holds them all, and grpc.aio runs them on one thread: where server and clients share the cores, a process
+for each client would throw the server's data out of their caches. Neither TensorFlow nor message classes take part
+where answers are not checked.
 """
 
+import asyncio
 import json
 import random
+import selectors
 import sys
 import time
-from collections.abc import Callable
-from concurrent import futures
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,65 +26,87 @@ _SHOWN_ERRORS = 5
 _SLICE_SECONDS = 1e-4
 
 
-class Client:
-    """One connection.
+class Clients:
+    """Clients with a connection each.
 
     Args:
         address: Host and port.
         request: The serialized request.
         check: Says whether a serialized answer is right.
+        count: Their number.
         seed: Of the random times.
         method: Full name of the RPC.
     """
 
     def __init__(
-        self, address: str, request: bytes, check: Callable[[bytes], bool], seed: int, method: str = PREDICT
+        self,
+        address: str,
+        request: bytes,
+        check: Callable[[bytes], bool],
+        count: int = 1,
+        seed: int = 0,
+        method: str = PREDICT,
     ) -> None:
-        # Without an option of its own a process shares one connection among its channels.
-        self._channel = grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
-        grpc.channel_ready_future(self._channel).result(_TIMEOUT)
-        self._predict = self._channel.unary_unary(method)
+        # epoll, the default, would round times up to milliseconds.
+        self._runner = asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector()))
+        self._channels = self._runner.run(_connect(address, count))
+        self._predict = [channel.unary_unary(method) for channel in self._channels]
         self._request = request
         self._check = check
         self._random = random.Random(seed)
 
     def closed_loop(self, seconds: float) -> dict[str, Any]:
-        """Sends the next request when the last one has been answered; ends with an answer."""
+        """Each sends its next request when the last one has been answered; ends with an answer."""
         tally = _Tally(self._check)
-        end = time.perf_counter() + seconds
-        while (sent := time.perf_counter()) < end:
-            try:
-                answer = self._predict(self._request, timeout=_TIMEOUT)
-            except grpc.RpcError as error:
-                tally.failed(error)
-            else:
-                tally.answered(time.perf_counter() - sent, answer)
+
+        async def repeat(predict: Callable[..., Awaitable[bytes]], end: float) -> None:
+            while (sent := time.perf_counter()) < end:
+                await self._ask(predict, sent, tally)
+
+        async def repeat_all() -> None:
+            end = time.perf_counter() + seconds
+            await asyncio.gather(*[repeat(predict, end) for predict in self._predict])
+
+        self._runner.run(repeat_all())
         return tally.report()
 
     def open_loop(self, seconds: float, rate: float) -> dict[str, Any]:
-        """Sends at the times of a Poisson process, however long answers take; latency counts from those times."""
+        """One of them sends, at the times of a Poisson process, however long answers take.
+
+        Args:
+            seconds: How long to send.
+            rate: Requests a second of all together. Latency counts from the times that they were due.
+        """
         tally = _Tally(self._check)
-        calls: list[futures.Future[None]] = []
-        due = start = time.perf_counter()
-        while (due := due + self._random.expovariate(rate)) < start + seconds:
-            time.sleep(max(0.0, due - time.perf_counter()))
-            calls.append(self._send(due, tally))
-        futures.wait(calls)
+
+        async def send_all() -> None:
+            requests = []
+            due = start = time.perf_counter()
+            while (due := due + self._random.expovariate(rate)) < start + seconds:
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                asked = self._ask(self._random.choice(self._predict), due, tally)
+                requests.append(asyncio.ensure_future(asked))
+            await asyncio.gather(*requests)
+
+        self._runner.run(send_all())
         return tally.report()
 
-    def _send(self, due: float, tally: "_Tally") -> futures.Future[None]:
-        done: futures.Future[None] = futures.Future()
+    async def _ask(self, predict: Callable[..., Awaitable[bytes]], due: float, tally: "_Tally") -> None:
+        try:
+            answer = await predict(self._request, timeout=_TIMEOUT)
+        except grpc.RpcError as error:
+            tally.failed(error)
+        else:
+            tally.answered(time.perf_counter() - due, answer)
 
-        def note(call: Any) -> None:
-            seconds = time.perf_counter() - due
-            if call.exception():
-                tally.failed(call.exception())
-            else:
-                tally.answered(seconds, call.result())
-            done.set_result(None)
 
-        self._predict.future(self._request, timeout=_TIMEOUT).add_done_callback(note)
-        return done
+async def _connect(address: str, count: int) -> Sequence[grpc.aio.Channel]:
+    # Without an option of its own a process shares one connection among its channels.
+    own = [("grpc.use_local_subchannel_pool", 1)]
+    channels = [grpc.aio.insecure_channel(address, options=own) for _ in range(count)]
+    async with asyncio.timeout(_TIMEOUT):
+        await asyncio.gather(*[channel.channel_ready() for channel in channels])
+    return channels
 
 
 class _Tally:
@@ -111,11 +136,10 @@ def main(settings: dict[str, Any]) -> None:
     """Connects, and does the benchmark's orders."""
     time_slice.shorten(_SLICE_SECONDS)
     answers = orders.answering()
-    check = Expected.load(Path(settings["expected"])).matches if settings["expected"] else lambda answer: True
-    client = Client(
-        settings["address"], Path(settings["request"]).read_bytes(), check, settings["seed"], settings["method"]
-    )
-    loops = {"closed": client.closed_loop, "open": client.open_loop}
+    expected = settings.pop("expected")
+    check = Expected.load(Path(expected)).matches if expected else lambda answer: True
+    clients = Clients(request=Path(settings.pop("request")).read_bytes(), check=check, **settings)
+    loops = {"closed": clients.closed_loop, "open": clients.open_loop}
     orders.carry_out(answers, lambda order: loops[order.pop("loop")](**order))
 
 

@@ -1,10 +1,10 @@
-"""Load on a server: client processes, and what came of a round of requests."""
+"""Load on a server: a process of clients, and what came of a round of requests."""
 
 import dataclasses
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -68,11 +68,11 @@ class Load:
     """Clients of one server.
 
     Args:
-        clients: Their processes.
+        clients: Their process.
         pid: The server's process.
     """
 
-    def __init__(self, clients: Sequence[orders.Child], pid: int) -> None:
+    def __init__(self, clients: orders.Child, pid: int) -> None:
         self._clients = clients
         self._pid = pid
 
@@ -82,19 +82,19 @@ class Load:
 
     def open_loop(self, seconds: float, rate: float) -> Round:
         """All clients together send `rate` requests a second at random times, however long answers take."""
-        return self._round(loop="open", seconds=seconds, rate=rate / len(self._clients))
+        return self._round(loop="open", seconds=seconds, rate=rate)
 
     def _round(self, **order: float | str) -> Round:
         cpu, start = processes.cpu_seconds(self._pid), time.perf_counter()
-        results = orders.ask_all(self._clients, **order)
+        result = self._clients.ask(**order)
         elapsed = time.perf_counter() - start
         return Round(
-            np.concatenate([result["latencies"] for result in results]),
+            np.array(result["latencies"]),
             elapsed,
             processes.cpu_seconds(self._pid) - cpu,
-            sum(result["failed"] for result in results),
-            sum(result["wrong"] for result in results),
-            tuple(error for result in results for error in result["errors"])[:5],
+            result["failed"],
+            result["wrong"],
+            tuple(result["errors"]),
         )
 
 
@@ -112,18 +112,19 @@ def on(
         method: Full name of the RPC.
         expected: Right answers, to check against; see `answers`.
     """
-    with ExitStack() as stack:
-        file = stack.enter_context(tempfile.NamedTemporaryFile())
+    with tempfile.NamedTemporaryFile() as file:
         file.write(request)
         file.flush()
-        settings = {"address": address, "request": file.name, "method": method, "expected": str(expected or "")}
-        children = [
-            stack.enter_context(
-                orders.Child("serving.benchmark.client", environment=_CLIENTS_ENVIRONMENT, seed=seed, **settings)
-            )
-            for seed in range(clients)
-        ]
-        yield Load(children, pid)
+        with orders.Child(
+            "serving.benchmark.client",
+            environment=_CLIENTS_ENVIRONMENT,
+            address=address,
+            request=file.name,
+            count=clients,
+            method=method,
+            expected=str(expected or ""),
+        ) as child:
+            yield Load(child, pid)
 
 
 def predict_request(picture: Path, input_name: str) -> bytes:

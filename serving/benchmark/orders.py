@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -90,13 +90,6 @@ class Child:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def ask_all(children: Sequence[Child], **order: Any) -> list[dict[str, Any]]:
-    """Sends the same order to all at once, and waits for their results."""
-    for child in children:
-        child.order(**order)
-    return [child.answer() for child in children]
 
 
 def answering() -> TextIO:

@@ -36,7 +36,7 @@ class Plan:
 
     Args:
         models: What is served.
-        clients: Client processes, each with one request at a time.
+        clients: Connections, each with one request at a time but at half load.
         rounds: Rounds of each figure.
         seconds: Length of a round of either side.
         threads: Interpreters or batches that run at once, on both sides.

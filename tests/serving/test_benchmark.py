@@ -85,10 +85,10 @@ def test_answers_are_held_against_the_version_that_they_name():
 
 @pytest.mark.parametrize("loop", ["closed", "open"])
 @pytest.mark.parametrize("right", [True, False])
-def test_a_client_counts_answers_failures_and_wrong_ones(serve, loop, right):
+def test_clients_count_answers_failures_and_wrong_ones(serve, loop, right):
     servicer = Servicer(SCORES[0] if right else SCORES[1])
-    one = client.Client(serve(servicer), b"", answers.Expected(SCORES).matches, seed=0)
-    report = one.closed_loop(0.3) if loop == "closed" else one.open_loop(0.5, rate=60)
+    clients = client.Clients(serve(servicer), b"", answers.Expected(SCORES).matches, count=2)
+    report = clients.closed_loop(0.3) if loop == "closed" else clients.open_loop(0.5, rate=60)
     answered = len(report["latencies"])
     assert answered + report["failed"] == servicer.requests > 6
     assert report["failed"] == servicer.requests // 3
@@ -105,7 +105,7 @@ def test_an_open_loop_keeps_its_rate_where_answers_are_slow(serve):
             return response(2, self.scores)
 
     servicer = Slow(SCORES[0])
-    report = client.Client(serve(servicer), b"", lambda answer: True, seed=1).open_loop(1.0, rate=20)
+    report = client.Clients(serve(servicer), b"", lambda answer: True, seed=1).open_loop(1.0, rate=20)
     # Two threads answer ten in that second; the rest waits, and its wait counts.
     assert 12 <= len(report["latencies"]) <= 30
     assert max(report["latencies"]) > 0.35
