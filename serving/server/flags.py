@@ -13,7 +13,7 @@ _RENAMED = {"grpc_port": "port"}
 
 _INTEGERS = {
     "port": "gRPC port; 0 takes a free one and prints it.",
-    "grpc_max_threads": "Most threads that answer gRPC requests.",
+    "grpc_max_threads": "Threads that answer Predict over gRPC; at most as many answer the other methods.",
     "rest_api_port": "HTTP/REST port; 0 is no REST API, -1 takes a free port and prints it.",
     "rest_api_num_threads": "Threads that answer HTTP/REST requests.",
     "rest_api_timeout_in_ms": "Timeout of HTTP/REST requests; 0 is none.",

@@ -52,7 +52,7 @@ class Context:
         self,
         api: str,
         request: message.Message,
-        rpc: grpc.ServicerContext,
+        rpc: grpc.ServicerContext | queue_threads.Rpc,
         work: Callable[[servable.Call], _Response],
     ) -> _Response:
         """Does the work within the client's deadline; its failure becomes the RPC's status."""
@@ -76,7 +76,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def Predict(self, request: Any, context: grpc.ServicerContext) -> Any:
+    def Predict(self, request: Any, context: grpc.ServicerContext | queue_threads.Rpc) -> Any:
         """Runs a signature on tensors."""
         as_content = self._context.options.enable_serialization_as_tensor_content
         return self._context.answer(
@@ -214,7 +214,7 @@ class GrpcFace:
         return port
 
 
-def _deadline(rpc: grpc.ServicerContext) -> float | None:
+def _deadline(rpc: grpc.ServicerContext | queue_threads.Rpc) -> float | None:
     left = rpc.time_remaining()
     # Without a deadline, grpcio gives the seconds to the end of time.
     return None if left is None or left > _FOREVER_SECONDS else time.monotonic() + left

@@ -1,4 +1,4 @@
-"""Threads for gRPC's handlers."""
+"""Threads for the handlers of grpcio's own server."""
 
 import threading
 from collections.abc import Callable

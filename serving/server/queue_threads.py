@@ -6,6 +6,7 @@ asynchronous servers in C++. grpcio has no public name for that, so what is used
 `available` says whether an installed grpcio has it.
 """
 
+import collections
 import threading
 import time
 from typing import Any, NoReturn
@@ -48,22 +49,23 @@ def available(server: grpc.Server) -> bool:
 class Rpc:
     """A request's client: the part of `grpc.ServicerContext` that this server's handlers use."""
 
-    def __init__(self, queue: Any, call: Any, deadline: float) -> None:
+    def __init__(self, queue: "_Queue", call: Any, deadline: float) -> None:
         self.call = call
         self._queue = queue
         self._deadline = deadline
         self._lock = threading.Lock()
-        self._look = time.monotonic() + _LOOK_SECONDS
+        self._look = 0.0
         self._watched = False
         self._active = True
         self._answered = False
 
     def is_active(self) -> bool:
         """Says whether the client still waits; asks gRPC at most every 10 ms. Any thread may call it."""
-        with self._lock:
-            if self._active and not self._answered and time.monotonic() >= self._look:
-                self._look_for_its_end()
-            return self._active
+        if time.monotonic() >= self._look:
+            with self._lock:
+                if self._active and not self._answered:
+                    self._look_for_its_end()
+        return self._active
 
     def time_remaining(self) -> float:
         """Returns the seconds to the client's deadline, those to the end of time without one."""
@@ -90,15 +92,53 @@ class Rpc:
         # The tag keeps the call until all of that is sent.
         self.call.start_server_batch(tuple(operations), (self,))
 
+    def ended(self, cancelled: bool) -> None:
+        """Notes what gRPC says of the client's end."""
+        self._active = not cancelled
+
     def _look_for_its_end(self) -> None:
         if not self._watched:
             self.call.start_server_batch((_receive_close(),), self)
             self._watched = True
-        # While a request is worked on, nobody waits at its queue, where only the ends of earlier ones may come in too.
-        while (event := self._queue.poll(_AT_ONCE)).completion_type != cygrpc.CompletionType.queue_timeout:
-            if event.tag is self:
-                self._active = not event.batch_operations[0].cancelled()
+        self._queue.look()
         self._look = time.monotonic() + _LOOK_SECONDS
+
+
+class _Queue:
+    """A completion queue whose events go to where they are waited for."""
+
+    def __init__(self) -> None:
+        self.core = cygrpc.CompletionQueue()
+        self._requests: collections.deque[Any] = collections.deque()
+
+    def request(self) -> Any:
+        """Waits for the event of a new request, or of one that will not come any more."""
+        while not self._requests:
+            self._sort(self.core.poll())
+        return self._requests.popleft()
+
+    def message(self) -> bytes | None:
+        """Waits for the message of the one request that is being received; None where there is none."""
+        while (event := self.core.poll()).tag is not _MESSAGE:
+            self._sort(event)
+        return event.batch_operations[0].message()
+
+    def look(self) -> None:
+        """Sorts what has come in, while the queue's own thread does not wait at it."""
+        while (event := self.core.poll(_AT_ONCE)).completion_type != cygrpc.CompletionType.queue_timeout:
+            self._sort(event)
+
+    def end(self) -> None:
+        """Waits until everything has been sent."""
+        self.core.shutdown()
+        while self.core.poll().completion_type != cygrpc.CompletionType.queue_shutdown:
+            pass
+
+    def _sort(self, event: Any) -> None:
+        if event.tag is _REQUEST:
+            self._requests.append(event)
+        elif isinstance(event.tag, Rpc):
+            event.tag.ended(event.batch_operations[0].cancelled())
 
 
 class QueueThreads:
@@ -144,9 +184,11 @@ class _Thread:
     def __init__(self, server: Any, method: str, handler: grpc.RpcMethodHandler) -> None:
         self._server = server
         self._method = method
-        self._handler = handler
-        self._queue = cygrpc.CompletionQueue()
-        server.register_completion_queue(self._queue)
+        self._handle = handler.unary_unary
+        self._deserialize = handler.request_deserializer or bytes
+        self._serialize = handler.response_serializer or bytes
+        self._queue = _Queue()
+        server.register_completion_queue(self._queue.core)
         self._lock = threading.Lock()
         self._asked = 0
         self._last = False
@@ -158,7 +200,7 @@ class _Thread:
                 return
             self._last = last
             try:
-                self._server.request_registered_call(self._queue, self._queue, self._method, _REQUEST)
+                self._server.request_registered_call(self._queue.core, self._queue.core, self._method, _REQUEST)
             except ValueError:  # The server is stopping.
                 return
             self._asked += 1
@@ -169,27 +211,21 @@ class _Thread:
             scheduling.stay_on(core)
         self.ask()
         while self._asked:
-            event = self._wait(_REQUEST)
+            event = self._queue.request()
             with self._lock:
                 self._asked -= 1
             if event.success:
                 self._answer(Rpc(self._queue, event.call, event.call_details.deadline))
                 del event  # It would keep the call until the next request.
                 self.ask()
-        self._queue.shutdown()
-        while self._queue.poll().completion_type != cygrpc.CompletionType.queue_shutdown:
-            pass
-
-    def _wait(self, tag: object) -> Any:
-        while (event := self._queue.poll()).tag is not tag:
-            del event  # Of an answer that has been sent; it would keep its call.
-        return event
+        self._queue.end()
 
     def _answer(self, rpc: Rpc) -> None:
         try:
             rpc.call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), _MESSAGE)
-            message = self._wait(_MESSAGE).batch_operations[0].message()
-            rpc.answer(grpc.StatusCode.OK, message=self._response(message, rpc))
+            message = self._queue.message()
+            if rpc.is_active():  # Else the client has gone while the request waited.
+                rpc.answer(grpc.StatusCode.OK, message=self._response(message, rpc))
         except _AbortError as abort:
             rpc.answer(abort.code, abort.details)
         except Exception as error:
@@ -201,12 +237,12 @@ class _Thread:
         if message is None:
             rpc.abort(grpc.StatusCode.UNIMPLEMENTED, f'"{self._method}" requires exactly one request message.')
         try:
-            request = self._handler.request_deserializer(message)
+            request = self._deserialize(message)
         except Exception:
             rpc.abort(grpc.StatusCode.INTERNAL, "Exception deserializing request!")
-        response = self._handler.unary_unary(request, rpc)
+        response = self._handle(request, rpc)
         try:
-            return self._handler.response_serializer(response)
+            return self._serialize(response)
         except Exception:
             rpc.abort(grpc.StatusCode.INTERNAL, "Failed to serialize response!")
 

@@ -48,10 +48,15 @@ def spec(name="half", version=None, label=None, signature=""):
 
 def predict(stubs, model_spec, output_filter=(), timeout=None, **inputs):
     """Sends Predict with numpy inputs."""
+    return stubs.prediction.Predict(predict_request(model_spec, output_filter, **inputs), timeout=timeout)
+
+
+def predict_request(model_spec, output_filter=(), **inputs):
+    """Builds a PredictRequest with numpy inputs."""
     request = predict_pb2.PredictRequest(model_spec=model_spec, output_filter=output_filter)
     for name, value in inputs.items():
         request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-    return stubs.prediction.Predict(request, timeout=timeout)
+    return request
 
 
 def post(url, body, headers=None):
