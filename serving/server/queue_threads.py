@@ -50,12 +50,11 @@ class Rpc:
     """A request's client: the part of `grpc.ServicerContext` that this server's handlers use."""
 
     def __init__(self, queue: "_Queue", call: Any, deadline: float) -> None:
-        self.call = call
         self._queue = queue
+        self._call = call
         self._deadline = deadline
         self._lock = threading.Lock()
-        self._look = 0.0
-        self._watched = False
+        self._look = time.monotonic() + _LOOK_SECONDS
         self._active = True
         self._answered = False
 
@@ -63,8 +62,9 @@ class Rpc:
         """Says whether the client still waits; asks gRPC at most every 10 ms. Any thread may call it."""
         if time.monotonic() >= self._look:
             with self._lock:
-                if self._active and not self._answered:
-                    self._look_for_its_end()
+                if not self._answered:
+                    self._queue.look()
+                    self._look = time.monotonic() + _LOOK_SECONDS
         return self._active
 
     def time_remaining(self) -> float:
@@ -73,35 +73,34 @@ class Rpc:
 
     def peer(self) -> str:
         """Returns the client's address."""
-        return self.call.peer().decode()
+        return self._call.peer().decode()
 
     def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
         """Ends the handler; the client gets the code and the details."""
         raise _AbortError(code, details)
 
-    def answer(self, code: grpc.StatusCode, details: str = "", message: bytes | None = None) -> None:
-        """Sends the answer, and takes no further look at the client."""
-        with self._lock:
-            self._answered = True
-        operations = [cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS)]
-        if message is not None:
-            operations.append(cygrpc.SendMessageOperation(message, _NO_FLAGS))
-        operations.append(cygrpc.SendStatusFromServerOperation(None, code.value[0], details.encode(), _NO_FLAGS))
-        if not self._watched:
-            operations.append(_receive_close())
-        # The tag keeps the call until all of that is sent.
-        self.call.start_server_batch(tuple(operations), (self,))
+    def receive(self) -> bytes | None:
+        """Waits for the message; None where there is none.
+
+        It is asked for after the client's end: of one that has gone while its request waited, that comes first.
+        """
+        self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), self)
+        self._call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), _MESSAGE)
+        return self._queue.message()
 
     def ended(self, cancelled: bool) -> None:
         """Notes what gRPC says of the client's end."""
         self._active = not cancelled
 
-    def _look_for_its_end(self) -> None:
-        if not self._watched:
-            self.call.start_server_batch((_receive_close(),), self)
-            self._watched = True
-        self._queue.look()
-        self._look = time.monotonic() + _LOOK_SECONDS
+    def answer(self, code: grpc.StatusCode, details: str = "", message: bytes | None = None) -> None:
+        """Sends the answer, and takes no further look at the client."""
+        with self._lock:
+            self._answered = True
+        start = cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS)
+        end = cygrpc.SendStatusFromServerOperation(None, code.value[0], details.encode(), _NO_FLAGS)
+        body = () if message is None else (cygrpc.SendMessageOperation(message, _NO_FLAGS),)
+        # The tag keeps the call until all of that is sent.
+        self._call.start_server_batch((start, *body, end), (self,))
 
 
 class _Queue:
@@ -222,8 +221,7 @@ class _Thread:
 
     def _answer(self, rpc: Rpc) -> None:
         try:
-            rpc.call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), _MESSAGE)
-            message = self._queue.message()
+            message = rpc.receive()
             if rpc.is_active():  # Else the client has gone while the request waited.
                 rpc.answer(grpc.StatusCode.OK, message=self._response(message, rpc))
         except _AbortError as abort:
@@ -252,7 +250,3 @@ class _AbortError(Exception):
         super().__init__(details)
         self.code = code
         self.details = details
-
-
-def _receive_close() -> Any:
-    return cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS)
