@@ -50,8 +50,8 @@ _STRINGS = {
     "request_log": "File to append one JSON object a request to; - is standard error. (Not in TF Serving.)",
 }
 _BOOLEANS = {
-    "pin_grpc_threads": "Keep each thread that answers gRPC requests on a core of its own; --grpc_max_threads is then "
-    "at most their number. (Not in TF Serving.)",
+    "pin_grpc_threads": "Keep each thread that answers Predict over gRPC on a core of its own; --grpc_max_threads is "
+    "then at most their number. (Not in TF Serving.)",
     "rest_api_enable_cors_support": "Send CORS headers.",
     "allow_version_labels_for_unavailable_models": "Let unused labels point at versions that are not available yet.",
     "force_allow_any_version_labels_for_unavailable_models": "Let any label do so.",

@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable
+from concurrent import futures
 from typing import Any, TypeVar
 
 import grpc
@@ -17,17 +18,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving.server import (
-    config,
-    engine,
-    examples,
-    handler_threads,
-    inference,
-    observing,
-    queue_threads,
-    servable,
-    status,
-)
+from serving.server import config, engine, examples, inference, observing, queue_threads, servable, status
 
 _MAX_MESSAGE_BYTES = 2**31 - 1
 # A picture of 224 x 224 takes 147 KB: with HTTP/2's first window of 64 KB and frames of 16 KB each of them would cost
@@ -154,7 +145,7 @@ class GrpcFace:
     def __init__(self, context: Context, credentials: grpc.ServerCredentials | None) -> None:
         options = context.options
         threads = max(1, options.grpc_max_threads)
-        self._pool = handler_threads.HandlerThreads(threads, "grpc", options.pin_grpc_threads)
+        self._pool = futures.ThreadPoolExecutor(threads, "grpc")
         self._server = grpc.server(self._pool, options=_channel_arguments(options.grpc_channel_arguments))
         self._health = health.HealthServicer()
         predictions = PredictionService(context)
@@ -190,7 +181,11 @@ class GrpcFace:
 
     def _on_queues(self, predict: Callable[..., Any], count: int, pinned: bool) -> queue_threads.QueueThreads | None:
         if not queue_threads.available(self._server):
-            logging.warning("grpcio %s cannot answer Predict on completion queues; it takes more CPU", grpc.__version__)
+            logging.warning(
+                "grpcio %s cannot answer Predict on completion queues: its own server does, which takes more CPU and "
+                "keeps no threads on cores (--pin_grpc_threads)",
+                grpc.__version__,
+            )
             return None
         request, response = predict_pb2.PredictRequest, predict_pb2.PredictResponse
         handler = grpc.unary_unary_rpc_method_handler(predict, request.FromString, response.SerializeToString)

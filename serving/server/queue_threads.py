@@ -79,6 +79,10 @@ class Rpc:
         """Ends the handler; the client gets the code and the details."""
         raise _AbortError(code, details)
 
+    def cancel(self) -> None:
+        """Ends the request without an answer."""
+        self._call.cancel()
+
     def receive(self) -> bytes | None:
         """Waits for the message; None where there is none.
 
@@ -92,8 +96,8 @@ class Rpc:
         """Notes what gRPC says of the client's end."""
         self._active = not cancelled
 
-    def answer(self, code: grpc.StatusCode, details: str = "", message: bytes | None = None) -> None:
-        """Sends the answer, and takes no further look at the client."""
+    def answer(self, code: grpc.StatusCode, details: str, message: bytes | None) -> None:
+        """Sends the answer, where it is not a failure with its message, and takes no further look at the client."""
         with self._lock:
             self._answered = True
         start = cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS)
@@ -214,21 +218,28 @@ class _Thread:
             with self._lock:
                 self._asked -= 1
             if event.success:
-                self._answer(Rpc(self._queue, event.call, event.call_details.deadline))
-                del event  # It would keep the call until the next request.
+                rpc = Rpc(self._queue, event.call, event.call_details.deadline)
+                try:
+                    self._answer(rpc)
+                except Exception:
+                    logging.exception("gRPC could not answer %s", self._method)
+                    rpc.cancel()
+                del event, rpc  # They would keep the call until the next request.
                 self.ask()
         self._queue.end()
 
     def _answer(self, rpc: Rpc) -> None:
+        message = rpc.receive()
+        if not rpc.is_active():  # The client has gone while the request waited.
+            return
         try:
-            message = rpc.receive()
-            if rpc.is_active():  # Else the client has gone while the request waited.
-                rpc.answer(grpc.StatusCode.OK, message=self._response(message, rpc))
+            answer = grpc.StatusCode.OK, "", self._response(message, rpc)
         except _AbortError as abort:
-            rpc.answer(abort.code, abort.details)
+            answer = abort.code, abort.details, None
         except Exception as error:
             logging.exception("Handler of %s", self._method)
-            rpc.answer(grpc.StatusCode.UNKNOWN, f"Exception calling application: {error}")
+            answer = grpc.StatusCode.UNKNOWN, f"Exception calling application: {error}", None
+        rpc.answer(*answer)
 
     def _response(self, message: bytes | None, rpc: Rpc) -> bytes:
         """Calls the handler; the failures beside it have the codes and words that grpcio's server has for them."""

@@ -173,6 +173,22 @@ def test_a_thread_goes_on_after_each_kind_of_failure(serve, connect):
         assert method(wrappers_pb2.StringValue(value="on"), timeout=20).value == "ON"
 
 
+def test_a_thread_goes_on_after_an_answer_that_grpc_does_not_take(serve, connect, monkeypatch, caplog):
+    service = serve(threads=1)
+    method = service.method(connect(service))
+    answer = queue_threads.Rpc.answer
+
+    def refuse(rpc, *arguments):
+        monkeypatch.setattr(queue_threads.Rpc, "answer", answer)
+        raise ValueError("Failed grpc_call_start_batch")
+
+    monkeypatch.setattr(queue_threads.Rpc, "answer", refuse)
+    with pytest.raises(grpc.RpcError, match="CANCELLED"):
+        method(wrappers_pb2.StringValue(value="lost"), timeout=20)
+    assert method(wrappers_pb2.StringValue(value="on"), timeout=20).value == "ON"
+    assert f"gRPC could not answer {METHOD}" in caplog.text
+
+
 def test_other_methods_are_those_of_the_server(serve, connect):
     service = serve()
     code, details = outcome(lambda: connect(service).unary_unary("/package.Service/Other")(b"", timeout=20))
