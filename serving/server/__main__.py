@@ -13,10 +13,6 @@ from absl import app, logging
 
 from keras_mobilenet import quiet
 
-# The thread that takes requests then reads them as well. gRPC's default, a newer listener, reads on threads of its own:
-# four more changes of thread for each request, and a longer 99th percentile (`python -m serving.benchmark`).
-os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
-
 with quiet.start_up():
     import tensorflow as tf
 
