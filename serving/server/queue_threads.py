@@ -17,16 +17,18 @@ from grpc._cython import cygrpc
 
 from serving.server import scheduling
 
-# What waits for a thread waits in gRPC's core, which by default refuses some of 1,000 requests, and drops one that has
+# What waits for a thread waits in gRPC's core, which by default cancels some of 1,000 requests, and those that have
 # waited for 30 seconds. A client's own deadline is the better bound.
-MOST_WAITING = 10_000
+_UNLIMITED = 2**31 - 1
 CHANNEL_ARGUMENTS = (
-    ("grpc.server.max_pending_requests", MOST_WAITING),
-    ("grpc.server.max_pending_requests_hard_limit", MOST_WAITING),
-    ("grpc.server_max_unrequested_time_in_server", 2**31 - 1),
+    ("grpc.server.max_pending_requests", _UNLIMITED),
+    ("grpc.server.max_pending_requests_hard_limit", _UNLIMITED),
+    ("grpc.server_max_unrequested_time_in_server", _UNLIMITED),
 )
+_TAKEN_AT_THE_END = 10_000
 _CYGRPC = (
     "CompletionQueue",
+    "CompletionType",
     "ReceiveCloseOnServerOperation",
     "ReceiveMessageOperation",
     "SendInitialMetadataOperation",
@@ -172,11 +174,11 @@ class QueueThreads:
             threading.Thread(target=thread.work, args=(core,), name=f"predict_{number}", daemon=True).start()
 
     def take_all(self) -> None:
-        """Takes all requests that wait for a thread: a server that stops would refuse them.
+        """Takes the requests that wait for a thread, up to 10,000: a server that stops would cancel them.
 
         The threads answer them one after the other, and end when the server has stopped.
         """
-        for _ in range(-(-MOST_WAITING // len(self._threads))):
+        for _ in range(-(-_TAKEN_AT_THE_END // len(self._threads))):
             for thread in self._threads:
                 thread.ask(last=True)
 

@@ -226,7 +226,7 @@ def test_requests_wait_for_a_thread_and_one_whose_client_has_gone_is_not_handled
     method = service.method(connect(service))
     held = [method.future(wrappers_pb2.StringValue(value="wait")) for _ in range(2)]
     service.await_begun(2)
-    waiting = [method.future(wrappers_pb2.StringValue(value=f"waiting {i}")) for i in range(1500)]
+    waiting = [method.future(wrappers_pb2.StringValue(value=f"waiting {i}")) for i in range(10_500)]
     gone = method.future(wrappers_pb2.StringValue(value="gone"))
     with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):
         method(wrappers_pb2.StringValue(value="late"), timeout=0.2)
@@ -235,7 +235,7 @@ def test_requests_wait_for_a_thread_and_one_whose_client_has_gone_is_not_handled
     assert service.seen == ["wait"] * 2
     service.free.set()
     assert [call.result(timeout=60).value for call in held] == ["WAIT"] * 2
-    assert [call.result(timeout=60).value for call in waiting] == [f"WAITING {i}" for i in range(1500)]
+    assert [call.result(timeout=60).value for call in waiting] == [f"WAITING {i}" for i in range(10_500)]
     assert last.result(timeout=60).value == "LAST"
     assert not {"gone", "late"} & set(service.seen)
 
@@ -272,23 +272,30 @@ def test_a_server_that_need_not_wait_cancels_what_is_under_way(serve, connect):
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot keep threads on cores")
-def test_pinned_threads_have_a_core_each(serve, connect):
+@pytest.mark.parametrize("pinned", [True, False])
+def test_pinned_threads_have_a_core_each_and_others_have_all(serve, connect, pinned):
     cores = sorted(os.sched_getaffinity(0))
-    service = serve(threads=len(cores), pinned=True)
+    service = serve(threads=len(cores), pinned=pinned)
     method = service.method(connect(service))
     calls = [method.future(wrappers_pb2.StringValue(value="cores")) for _ in cores]
     service.await_begun(len(cores))
     service.free.set()
-    assert sorted(call.result(timeout=20).value for call in calls) == sorted(str([core]) for core in cores)
-    with pytest.raises(status.ServingError, match="--grpc_max_threads="):
-        serve(threads=len(cores) + 1, pinned=True)
+    expected = [str([core]) for core in cores] if pinned else [str(cores)] * len(cores)
+    assert sorted(call.result(timeout=20).value for call in calls) == sorted(expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot keep threads on cores")
+def test_more_pinned_threads_than_cores_are_refused(serve):
+    cores = len(os.sched_getaffinity(0))
+    with pytest.raises(status.ServingError, match=f"--grpc_max_threads={cores + 1}.*--grpc_max_threads={cores} or"):
+        serve(threads=cores + 1, pinned=True)
 
 
 def test_this_grpcio_has_what_it_takes():
     assert queue_threads.available(grpc.server(futures.ThreadPoolExecutor(1)))
 
 
-@pytest.mark.parametrize("lacks", ["ReceiveMessageOperation", "CompletionQueue"])
+@pytest.mark.parametrize("lacks", ["ReceiveMessageOperation", "CompletionQueue", "CompletionType"])
 def test_a_grpcio_without_it_is_noticed(monkeypatch, lacks):
     server = grpc.server(futures.ThreadPoolExecutor(1))
     monkeypatch.delattr(queue_threads.cygrpc, lacks)
