@@ -54,15 +54,19 @@ def serve():
         server.stop(None)
 
 
-SHORT_SLICE = """
-import threading
+SHOW_SCHEDULING = """
+import os, threading
 from pathlib import Path
-from serving.benchmark import time_slice
-set_ = time_slice.shorten(1e-4)
-show = lambda: print(set_, *(line.split()[-1] for line in Path("/proc/thread-self/sched").open() if "slice" in line))
-thread = threading.Thread(target=show)
+from serving.benchmark import scheduling
+end = threading.Event()
+thread = threading.Thread(target=end.wait)
 thread.start()
-thread.join()
+for ask in (scheduling.wait, lambda: scheduling.interrupt(1e-4)):
+    ask()
+    facts = Path(f"/proc/self/task/{thread.native_id}/sched").read_text().splitlines()
+    slices = [line.split()[-1] for line in facts if "slice" in line]
+    print(os.sched_getscheduler(thread.native_id) == os.SCHED_BATCH, *slices)
+end.set()
 """
 
 
@@ -70,9 +74,11 @@ thread.join()
     "se.slice" not in (Path("/proc/self/sched").read_text() if os.path.exists("/proc/self/sched") else ""),
     reason="this kernel does not show time slices",
 )
-def test_threads_of_a_client_have_a_short_time_slice():
-    done = subprocess.run([sys.executable, "-c", SHORT_SLICE], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["True", "100000"]
+def test_threads_of_clients_wait_for_the_server_or_interrupt_it():
+    done = subprocess.run([sys.executable, "-c", SHOW_SCHEDULING], capture_output=True, text=True, check=True)
+    waiting, interrupting = done.stdout.splitlines()
+    assert waiting.startswith("True") and int(waiting.split()[1]) > 100_000
+    assert interrupting.split() == ["False", "100000"]
 
 
 def test_answers_are_held_against_the_version_that_they_name():
