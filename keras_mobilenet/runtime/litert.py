@@ -75,20 +75,22 @@ class _InterpreterSession(Session):
     def __init__(self, interpreter: Any, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> None:
         self._interpreter = interpreter
         self._inputs, self._outputs = inputs, outputs
-        details = interpreter.get_input_details()
-        self._shapes = {detail["index"]: tuple(detail["shape"]) for detail in details}
-        self._dtypes = {detail["index"]: detail["dtype"] for detail in details}
+        details = {detail["index"]: detail for detail in interpreter.get_input_details()}
+        self._shapes = {name: tuple(details[index]["shape"]) for name, index in inputs.items()}
+        self._dtypes = {name: np.dtype(details[index]["dtype"]) for name, index in inputs.items()}
+        self._views = {name: interpreter.tensor(index) for name, index in inputs.items()}
 
     def set(self, inputs: Mapping[str, np.ndarray]) -> None:
-        fed = [(self._inputs[name], value) for name, value in inputs.items()]
-        if changed := {index: value.shape for index, value in fed if value.shape != self._shapes[index]}:
-            self._resize(changed)
-        for index, value in fed:
-            if value.flags.writeable or not value.flags.c_contiguous or value.dtype != self._dtypes[index]:
-                self._interpreter.set_tensor(index, value)
+        shapes = {name: value.shape for name, value in inputs.items()}
+        if shapes != self._shapes:
+            self._resize(shapes)
+        for name, value in inputs.items():
+            flags = value.flags
+            if flags.writeable or not flags.c_contiguous or value.dtype != self._dtypes[name]:
+                self._interpreter.set_tensor(self._inputs[name], value)
             else:
                 # Read-only, as a request's values are: LiteRT would copy them twice, and let go of Python's lock.
-                _bytes(self._interpreter.tensor(index)())[:] = _bytes(value)
+                _bytes(self._views[name]())[:] = _bytes(value)
 
     def invoke(self) -> None:
         self._interpreter.invoke()
@@ -96,12 +98,13 @@ class _InterpreterSession(Session):
     def get(self) -> dict[str, np.ndarray]:
         return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
 
-    def _resize(self, changed: dict[int, tuple[int, ...]]) -> None:
+    def _resize(self, shapes: dict[str, tuple[int, ...]]) -> None:
         """Only a file with free sizes gets here with shapes other than before."""
-        for index, shape in changed.items():
-            self._interpreter.resize_tensor_input(index, shape, strict=True)
+        for name, shape in shapes.items():
+            if shape != self._shapes[name]:
+                self._interpreter.resize_tensor_input(self._inputs[name], shape, strict=True)
         self._interpreter.allocate_tensors()
-        self._shapes |= changed
+        self._shapes |= shapes
 
 
 def _bytes(array: np.ndarray) -> memoryview:

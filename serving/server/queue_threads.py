@@ -39,7 +39,8 @@ _SERVER = ("register_completion_queue", "register_method", "request_registered_c
 _NO_FLAGS = 0
 _AT_ONCE = 0  # A deadline that has passed: the queue is looked at, and not waited for.
 _LOOK_SECONDS = 0.01
-_REQUEST, _MESSAGE = object(), object()  # Tags of events.
+_OK = grpc.StatusCode.OK.value[0]
+_MESSAGE = object()  # The tag of a message; other events have tags that are called with them.
 
 
 def available(server: grpc.Server) -> bool:
@@ -90,60 +91,62 @@ class Rpc:
 
         It is asked for after the client's end: of one that has gone while its request waited, that comes first.
         """
-        self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), self)
+        self._call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), self._ended)
         self._call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), _MESSAGE)
         return self._queue.message()
 
-    def ended(self, cancelled: bool) -> None:
-        """Notes what gRPC says of the client's end."""
-        self._active = not cancelled
-
-    def answer(self, code: grpc.StatusCode, details: str, message: bytes | None) -> None:
+    def answer(self, code: int, details: str, message: bytes | None) -> None:
         """Sends the answer, where it is not a failure with its message, and takes no further look at the client."""
         with self._lock:
             self._answered = True
         start = cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS)
-        end = cygrpc.SendStatusFromServerOperation(None, code.value[0], details.encode(), _NO_FLAGS)
+        end = cygrpc.SendStatusFromServerOperation(None, code, details.encode(), _NO_FLAGS)
         body = () if message is None else (cygrpc.SendMessageOperation(message, _NO_FLAGS),)
-        # The tag keeps the call until all of that is sent.
-        self._call.start_server_batch((start, *body, end), (self,))
+        self._call.start_server_batch((start, *body, end), self._sent)
+
+    def _ended(self, event: Any) -> None:
+        self._active = not event.batch_operations[0].cancelled()
+
+    def _sent(self, event: Any) -> None:
+        """As the answer's tag it keeps the call until all of that is sent."""
 
 
 class _Queue:
-    """A completion queue whose events go to where they are waited for."""
+    """A completion queue.
+
+    Attributes:
+        core: gRPC's own.
+        arrived: The tag to ask for a request with.
+    """
 
     def __init__(self) -> None:
         self.core = cygrpc.CompletionQueue()
         self._requests: collections.deque[Any] = collections.deque()
+        self.arrived = self._requests.append
 
     def request(self) -> Any:
         """Waits for the event of a new request, or of one that will not come any more."""
         while not self._requests:
-            self._sort(self.core.poll())
+            event = self.core.poll()
+            event.tag(event)
         return self._requests.popleft()
 
     def message(self) -> bytes | None:
         """Waits for the message of the one request that is being received; None where there is none."""
         while (event := self.core.poll()).tag is not _MESSAGE:
-            self._sort(event)
+            event.tag(event)
         return event.batch_operations[0].message()
 
     def look(self) -> None:
-        """Sorts what has come in, while the queue's own thread does not wait at it."""
+        """Takes what has come in, while the queue's own thread does not wait at it."""
         while (event := self.core.poll(_AT_ONCE)).completion_type != cygrpc.CompletionType.queue_timeout:
-            self._sort(event)
+            event.tag(event)
 
     def end(self) -> None:
         """Waits until everything has been sent."""
         self.core.shutdown()
         while self.core.poll().completion_type != cygrpc.CompletionType.queue_shutdown:
             pass
-
-    def _sort(self, event: Any) -> None:
-        if event.tag is _REQUEST:
-            self._requests.append(event)
-        elif isinstance(event.tag, Rpc):
-            event.tag.ended(event.batch_operations[0].cancelled())
 
 
 class QueueThreads:
@@ -205,7 +208,8 @@ class _Thread:
                 return
             self._last = last
             try:
-                self._server.request_registered_call(self._queue.core, self._queue.core, self._method, _REQUEST)
+                queue = self._queue
+                self._server.request_registered_call(queue.core, queue.core, self._method, queue.arrived)
             except ValueError:  # The server is stopping.
                 return
             self._asked += 1
@@ -235,12 +239,12 @@ class _Thread:
         if not rpc.is_active():  # The client has gone while the request waited.
             return
         try:
-            answer = grpc.StatusCode.OK, "", self._response(message, rpc)
+            answer = _OK, "", self._response(message, rpc)
         except _AbortError as abort:
-            answer = abort.code, abort.details, None
+            answer = abort.code.value[0], abort.details, None
         except Exception as error:
             logging.exception("Handler of %s", self._method)
-            answer = grpc.StatusCode.UNKNOWN, f"Exception calling application: {error}", None
+            answer = grpc.StatusCode.UNKNOWN.value[0], f"Exception calling application: {error}", None
         rpc.answer(*answer)
 
     def _response(self, message: bytes | None, rpc: Rpc) -> bytes:

@@ -126,16 +126,16 @@ def from_numpy(array: np.ndarray, dtype: int, proto: tensor_pb2.TensorProto, as_
     proto.tensor_shape.MergeFrom(_shape_proto(array.shape))
     if dtype == types_pb2.DT_STRING:
         proto.string_val.extend(
-            item if isinstance(item, bytes) else str(item).encode() for item in np.ravel(array).tolist()
+            item if isinstance(item, bytes) else str(item).encode() for item in array.ravel().tolist()
         )
     elif as_content:
         proto.tensor_content = array.tobytes()
     elif dtype in _FIXED_WIDTH:
         _append_packed(proto, dtype, np.ascontiguousarray(array, _FIXED_WIDTH[dtype]).tobytes())
     elif dtype in _BYTE_TYPES:
-        _append_packed(proto, dtype, _byte_varints(np.ravel(array).view(np.uint8)))
+        _append_packed(proto, dtype, _byte_varints(array.ravel().view(np.uint8)))
     else:
-        flat = np.ravel(array)
+        flat = array.ravel()
         values = flat.view(np.uint16) if dtype in _HALF_TYPES else flat
         getattr(proto, _TYPED_FIELDS[dtype]).extend(values.tolist())
 

@@ -1,5 +1,6 @@
 """Which versions of a model there are on disk, and which of them its policy wants."""
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,16 +25,26 @@ def find(base_path: Path) -> dict[int, Path]:
         OSError: Where the directory is missing or cannot be read.
     """
     found: dict[int, Path] = {}
-    for child in sorted(base_path.iterdir()):
-        if not re.fullmatch(r"[0-9]+", child.name) or int(child.name) > _MAX_VERSION or not child.is_dir():
+    for name in sorted(_directories(base_path)):
+        if not re.fullmatch(r"[0-9]+", name) or int(name) > _MAX_VERSION:
             continue
-        version = int(child.name)
+        version, child = int(name), base_path / name
         if version in found:
             logging.log_first_n(
                 logging.WARNING, "%s and %s are the same version; %s is served", 1, found[version], child, child
             )
         found[version] = child
     return found
+
+
+def _directories(path: Path) -> list[str]:
+    """Names of the directories in one, which may be renamed meanwhile: by its path all of them would then be gone."""
+    opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with os.scandir(opened) as entries:
+            return [entry.name for entry in entries if entry.is_dir()]
+    finally:
+        os.close(opened)
 
 
 def wanted(found: Mapping[int, Path], policy: VersionPolicy) -> dict[int, Path]:

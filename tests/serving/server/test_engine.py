@@ -1,5 +1,6 @@
 """Versions, policies, labels, reload and hot swap."""
 
+import contextlib
 import dataclasses
 import gc
 import shutil
@@ -114,6 +115,31 @@ def test_names_parse_as_integers_and_others_are_skipped(tmp_path):
         (tmp_path / name).mkdir()
     (tmp_path / "10").write_text("a file")
     assert versions.find(tmp_path) == {123: tmp_path / "00000123", 7: tmp_path / "7"}
+
+
+def test_a_directory_that_is_renamed_while_it_is_read_has_all_of_its_versions(tmp_path):
+    base, away = tmp_path / "base", tmp_path / "away"
+    for version in range(1, 9):
+        (base / str(version)).mkdir(parents=True)
+    (base / "9").symlink_to("8")
+    end = threading.Event()
+
+    def rename() -> None:
+        while not end.is_set():
+            base.rename(away)
+            away.rename(base)
+
+    renaming = threading.Thread(target=rename)
+    renaming.start()
+    found = []
+    try:
+        for _ in range(2000):
+            with contextlib.suppress(FileNotFoundError):
+                found.append(len(versions.find(base)))
+    finally:
+        end.set()
+        renaming.join()
+    assert len(found) > 100 and set(found) == {9}
 
 
 @pytest.mark.parametrize(
