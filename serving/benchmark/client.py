@@ -134,20 +134,15 @@ class _Tally:
 
 def main(settings: dict[str, Any]) -> None:
     """Connects, and does the benchmark's orders."""
+    if settings.pop("punctual"):
+        scheduling.interrupt(_SLICE_SECONDS)
+    else:
+        scheduling.wait()
     answers = orders.answering()
     expected = settings.pop("expected")
     check = Expected.load(Path(expected)).matches if expected else lambda answer: True
     clients = Clients(request=Path(settings.pop("request")).read_bytes(), check=check, **settings)
-
-    def closed_loop(**order: float) -> dict[str, Any]:
-        scheduling.wait()
-        return clients.closed_loop(**order)
-
-    def open_loop(**order: float) -> dict[str, Any]:
-        scheduling.interrupt(_SLICE_SECONDS)
-        return clients.open_loop(**order)
-
-    loops = {"closed": closed_loop, "open": open_loop}
+    loops = {"closed": clients.closed_loop, "open": clients.open_loop}
     orders.carry_out(answers, lambda order: loops[order.pop("loop")](**order))
 
 

@@ -100,7 +100,14 @@ class Load:
 
 @contextmanager
 def on(
-    address: str, pid: int, request: bytes, clients: int, *, method: str = PREDICT, expected: Path | None = None
+    address: str,
+    pid: int,
+    request: bytes,
+    clients: int,
+    *,
+    method: str = PREDICT,
+    punctual: bool = False,
+    expected: Path | None = None,
 ) -> Iterator[Load]:
     """Connects clients to a server.
 
@@ -110,6 +117,8 @@ def on(
         request: What to ask, serialized; `predict_request` makes one.
         clients: Their number.
         method: Full name of the RPC.
+        punctual: Whether they interrupt the server, to send at their times; else they wait until it lets go of a core,
+            as they do not take any of its cores where they are elsewhere.
         expected: Right answers, to check against; see `answers`.
     """
     with tempfile.NamedTemporaryFile() as file:
@@ -122,6 +131,7 @@ def on(
             request=file.name,
             count=clients,
             method=method,
+            punctual=punctual,
             expected=str(expected or ""),
         ) as child:
             yield Load(child, pid)

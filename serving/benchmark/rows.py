@@ -148,10 +148,10 @@ def half_load(plan: Plan) -> Row:
     """The 99th percentile of latency against the median, where requests come at half of what the server can do.
 
     What it can do is measured before each round: at a rate that was half of it minutes ago, a machine with neighbours
-    has more than half a load.
+    has more than half a load. The clients are the same for both, as they share the machine.
     """
     most, percentiles = [], []
-    with _embedded(plan, plan.lite_flags) as loaded:
+    with _embedded(plan, plan.lite_flags, punctual=True) as loaded:
         for _ in range(plan.rounds):
             most.append(loaded.closed_loop(plan.seconds).require_success().throughput)
             latencies = loaded.open_loop(_LATENCY_ROUND * plan.seconds, most[-1] / 2).require_success().latencies
@@ -206,13 +206,14 @@ def batching_flags(plan: Plan, at_once: int) -> Iterator[list[str]]:
 
 
 @contextmanager
-def _embedded(plan: Plan, flags: Sequence[str]) -> Iterator[Load]:
-    with processes.EmbeddedServer(plan.models.served, flags) as server, _asked(plan, server) as loaded:
+def _embedded(plan: Plan, flags: Sequence[str], punctual: bool = False) -> Iterator[Load]:
+    with processes.EmbeddedServer(plan.models.served, flags) as server, _asked(plan, server, punctual) as loaded:
         yield loaded
 
 
-def _asked(plan: Plan, server: processes.EmbeddedServer) -> AbstractContextManager[Load]:
-    return _warm_load(plan, server.address, server.pid, load.request_for(server.address, plan.models.picture))
+def _asked(plan: Plan, server: processes.EmbeddedServer, punctual: bool = False) -> AbstractContextManager[Load]:
+    request = load.request_for(server.address, plan.models.picture)
+    return _warm_load(plan, server.address, server.pid, request, punctual=punctual)
 
 
 @contextmanager
@@ -245,8 +246,10 @@ def _pytriton(plan: Plan) -> Iterator[Load]:
 
 
 @contextmanager
-def _warm_load(plan: Plan, address: str, pid: int, request: bytes, method: str = PREDICT) -> Iterator[Load]:
-    with load.on(address, pid, request, plan.clients, method=method) as loaded:
+def _warm_load(
+    plan: Plan, address: str, pid: int, request: bytes, method: str = PREDICT, punctual: bool = False
+) -> Iterator[Load]:
+    with load.on(address, pid, request, plan.clients, method=method, punctual=punctual) as loaded:
         loaded.closed_loop(_WARM_UP_SECONDS).require_success()
         yield loaded
 

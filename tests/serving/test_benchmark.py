@@ -58,15 +58,15 @@ SHOW_SCHEDULING = """
 import os, threading
 from pathlib import Path
 from serving.benchmark import scheduling
-end = threading.Event()
-thread = threading.Thread(target=end.wait)
-thread.start()
+def show():
+    facts = Path("/proc/thread-self/sched").read_text().splitlines()
+    slices = [line.split()[-1] for line in facts if "slice" in line]
+    print(os.sched_getscheduler(0) == os.SCHED_BATCH, *slices)
 for ask in (scheduling.wait, lambda: scheduling.interrupt(1e-4)):
     ask()
-    facts = Path(f"/proc/self/task/{thread.native_id}/sched").read_text().splitlines()
-    slices = [line.split()[-1] for line in facts if "slice" in line]
-    print(os.sched_getscheduler(thread.native_id) == os.SCHED_BATCH, *slices)
-end.set()
+    thread = threading.Thread(target=show)
+    thread.start()
+    thread.join()
 """
 
 
