@@ -101,9 +101,11 @@ class Clients:
 
 
 async def _connect(address: str, count: int) -> Sequence[grpc.aio.Channel]:
-    # Without an option of its own a process shares one connection among its channels.
-    own = [("grpc.use_local_subchannel_pool", 1)]
-    channels = [grpc.aio.insecure_channel(address, options=own) for _ in range(count)]
+    options = [
+        ("grpc.use_local_subchannel_pool", 1),  # A connection each: else channels of a process share one.
+        ("grpc.enable_retries", 0),  # They would hide failures.
+    ]
+    channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(count)]
     async with asyncio.timeout(_TIMEOUT):
         await asyncio.gather(*[channel.channel_ready() for channel in channels])
     return channels
