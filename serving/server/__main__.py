@@ -13,6 +13,10 @@ from absl import app, logging
 
 from keras_mobilenet import quiet
 
+# A thread that waits for a request then reads it as well. gRPC's newer listener, its default, reads on threads of its
+# own, which lengthens the 99th percentile (serving/server/README.md).
+os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
+
 with quiet.start_up():
     import tensorflow as tf
 
