@@ -81,9 +81,8 @@ class _InterpreterSession(Session):
         self._views = {name: interpreter.tensor(index) for name, index in inputs.items()}
 
     def set(self, inputs: Mapping[str, np.ndarray]) -> None:
-        shapes = {name: value.shape for name, value in inputs.items()}
-        if shapes != self._shapes:
-            self._resize(shapes)
+        if changed := {name: value.shape for name, value in inputs.items() if value.shape != self._shapes[name]}:
+            self._resize(changed)
         for name, value in inputs.items():
             flags = value.flags
             if flags.writeable or not flags.c_contiguous or value.dtype != self._dtypes[name]:
@@ -98,13 +97,12 @@ class _InterpreterSession(Session):
     def get(self) -> dict[str, np.ndarray]:
         return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
 
-    def _resize(self, shapes: dict[str, tuple[int, ...]]) -> None:
+    def _resize(self, changed: dict[str, tuple[int, ...]]) -> None:
         """Only a file with free sizes gets here with shapes other than before."""
-        for name, shape in shapes.items():
-            if shape != self._shapes[name]:
-                self._interpreter.resize_tensor_input(self._inputs[name], shape, strict=True)
+        for name, shape in changed.items():
+            self._interpreter.resize_tensor_input(self._inputs[name], shape, strict=True)
         self._interpreter.allocate_tensors()
-        self._shapes |= shapes
+        self._shapes |= changed
 
 
 def _bytes(array: np.ndarray) -> memoryview:
